@@ -37,6 +37,7 @@ pub mod prep;
 pub mod replica;
 pub mod session;
 pub mod shard;
+pub mod sim;
 pub mod snapshot;
 pub mod tree;
 pub mod watch;
