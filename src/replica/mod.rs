@@ -66,7 +66,7 @@ impl Replica {
         match mail {
             ToReplica::Submit(submit) => self.on_submit(submit, now),
             ToReplica::Connect(connect) => self.on_connect(&connect, now),
-            ToReplica::Gone { origin, session } => self.sessions.disown(session, origin),
+            ToReplica::Gone { origin, session } => self.on_gone(session, origin),
             ToReplica::Heard { shard, sessions, through } => self.on_heard(shard, &sessions, through),
             ToReplica::Survey { origin, kind } => self.on_survey(origin, kind, out),
             ToReplica::Surveyed { ticket, shard, report } => self.on_surveyed(ticket, shard, *report, out),
