@@ -3,6 +3,9 @@
 //! Pure but for `load.rs`, which reads the files.
 
 pub mod cpuset;
+mod jvm;
+mod properties;
+mod value;
 pub mod error;
 pub mod model;
 pub mod placement;
