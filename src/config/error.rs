@@ -17,6 +17,8 @@ pub enum Place {
     Environment(&'static str),
     /// A flag or positional argument of the command line.
     CommandLine(String),
+    /// ringkeeper itself.
+    BuiltIn,
 }
 
 impl fmt::Display for Place {
@@ -26,6 +28,7 @@ impl fmt::Display for Place {
             Place::File(file) => write!(out, "{}", file.display()),
             Place::Environment(name) => write!(out, "environment variable {name}"),
             Place::CommandLine(name) => write!(out, "command line {name}"),
+            Place::BuiltIn => write!(out, "built-in"),
         }
     }
 }
