@@ -305,14 +305,16 @@ fn my_id(data_dir: &Path, outside: &dyn Outside) -> Result<Option<i64>, ConfigEr
 fn settle_ensemble(draft: &mut Draft, outside: &dyn Outside) -> Result<(), ConfigError> {
     let version = gather_members(draft, outside)?;
     let lines = std::mem::take(&mut draft.members);
-    let is_ensemble = lines.is_ensemble(draft.config.quorum.standalone_enabled, &mut draft.config.warnings)?;
+    let place = lines.first_place.clone().or_else(|| whole_file(draft));
+    let is_ensemble = lines
+        .is_ensemble(draft.config.quorum.standalone_enabled, &mut draft.config.warnings)
+        .map_err(|error| ConfigError { place: error.place.or(place.clone()), ..error })?;
     if let Some(own) = draft.config.server_id.and_then(|id| lines.members.get(&id)) {
         adopt_own_client_address(draft, own, outside)?;
     }
     if !is_ensemble {
         return Ok(());
     }
-    let place = lines.first_place.clone();
     let missing = |what: &str, remedy: &str| Err(ConfigError::new(ConfigErrorKind::Missing, place.clone(), what, remedy));
     let quorum = &draft.config.quorum;
     if quorum.init_limit_ticks == 0 {

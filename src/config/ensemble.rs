@@ -73,7 +73,7 @@ pub struct EnsembleConfig {
 
 /// What the member lines say before it is known whether they make an ensemble.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct MemberLines {
+pub struct MemberLines {
     pub members: BTreeMap<i64, Member>,
     pub groups: BTreeMap<i64, i64>,
     pub weights: BTreeMap<i64, i64>,

@@ -312,8 +312,8 @@ pub static KEYS: &[Key] = &[
 
     // Snapshots, log, purge: CF-190 to CF-205.
     key("snapCount", Property, "100000", Honoured(Number(I32_MIN, I32, |d, v| d.config.journal.snap_count = v.max(2) as u32)), "records between snapshots, at least 2"),
-    key("snapSizeLimitInKb", Property, "4194304", Honoured(Number(i64::MIN, KIB, |d, v| d.config.journal.snap_size_limit_bytes = (v > 0).then_some(v as u64 * 1024))), "KiB of log between snapshots; 0 or less = off"),
-    key("txnLogSizeLimitInKb", Property, "-1", Honoured(Number(i64::MIN, KIB, |d, v| d.config.journal.txn_log_size_limit_bytes = (v > 0).then_some(v as u64 * 1024))), "KiB; roll the log beyond it; -1 = off"),
+    key("snapSizeLimitInKb", Property, "4194304", Honoured(Number(i64::MIN, KIB, |d, v| d.config.journal.snap_size_limit_bytes = (v > 0).then(|| v as u64 * 1024))), "KiB of log between snapshots; 0 or less = off"),
+    key("txnLogSizeLimitInKb", Property, "-1", Honoured(Number(i64::MIN, KIB, |d, v| d.config.journal.txn_log_size_limit_bytes = (v > 0).then(|| v as u64 * 1024))), "KiB; roll the log beyond it; -1 = off"),
     key("preAllocSize", Property, "65536", Honoured(Number(0, KIB, |d, v| d.config.journal.prealloc_bytes = v as u64 * 1024)), "KiB; the log grows in these steps"),
     key("autopurge.snapRetainCount", Native, "3", Honoured(Judged(judged::snap_retain_count)), "snapshots kept, at least 3"),
     key("autopurge.purgeInterval", Native, "0", Honoured(Judged(judged::purge_interval)), "hours, or with a suffix ms, s, m, h, d; 0 = off"),
