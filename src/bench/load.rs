@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -42,6 +42,8 @@ struct Task {
     seed: u64,
     answered: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
+    /// The thread's id, once it runs.
+    thread_id: Arc<AtomicU32>,
 }
 
 /// What came out of a run.
@@ -51,7 +53,7 @@ pub struct Outcome {
     pub seconds: f64,
     /// Server CPU seconds per second, over the window; resident bytes at its end.
     pub server: Option<(f64, u64)>,
-    /// The generator's own CPU seconds per second, over the window.
+    /// CPU seconds per second of the load threads, over the window.
     pub own_cpu: f64,
 }
 
@@ -72,6 +74,7 @@ pub fn run(args: &BenchArgs, root: &str) -> Result<Outcome, String> {
     let stop = Arc::new(AtomicBool::new(false));
     let base = Instant::now();
     let mut threads = Vec::new();
+    let mut thread_ids = Vec::new();
     for (number, conns) in conns.into_iter().enumerate() {
         let interval = args.rate.map(|rate| 1e9 * args.threads as f64 / rate);
         let task = Task {
@@ -89,11 +92,13 @@ pub fn run(args: &BenchArgs, root: &str) -> Result<Outcome, String> {
             seed: number as u64 + 1,
             answered: answered.clone(),
             stop: stop.clone(),
+            thread_id: Arc::default(),
         };
+        thread_ids.push(task.thread_id.clone());
         let mut tally = Tally::new(begin, end);
         threads.push(std::thread::spawn(move || drive(conns, &task, &mut tally).map(|()| tally)));
     }
-    let samples = supervise(args, base, &threads, &answered);
+    let samples = supervise(args, base, &threads, &thread_ids, &answered);
     // Should this thread have failed (a wrong pid), the others need not go on.
     stop.store(samples.is_err(), Ordering::Relaxed);
     let mut total = Tally::new(begin, end);
@@ -115,12 +120,17 @@ struct Sample {
 }
 
 impl Sample {
-    fn take(args: &BenchArgs) -> Result<Sample, String> {
+    fn take(args: &BenchArgs, thread_ids: &[Arc<AtomicU32>]) -> Result<Sample, String> {
         let server = args
             .server_pid
             .map(|pid| Ok::<_, String>((system::cpu_seconds(pid)?, system::resident_bytes(pid)?)))
             .transpose()?;
-        Ok(Sample { at: Instant::now(), server, own_cpu: system::cpu_seconds(std::process::id())? })
+        // A thread that has failed is gone, and its failure is what will be reported.
+        let own_cpu = thread_ids
+            .iter()
+            .filter_map(|id| system::thread_cpu_seconds(id.load(Ordering::Relaxed)).ok())
+            .sum();
+        Ok(Sample { at: Instant::now(), server, own_cpu })
     }
 }
 
@@ -129,6 +139,7 @@ fn supervise<T>(
     args: &BenchArgs,
     base: Instant,
     threads: &[JoinHandle<T>],
+    thread_ids: &[Arc<AtomicU32>],
     answered: &AtomicU64,
 ) -> Result<(Sample, Sample), String> {
     let wait_until = |when: Duration| {
@@ -147,13 +158,14 @@ fn supervise<T>(
         }
     };
     wait_until(args.warmup);
-    let first = Sample::take(args)?;
+    let first = Sample::take(args, thread_ids)?;
     wait_until(args.warmup + args.duration);
-    Ok((first, Sample::take(args)?))
+    Ok((first, Sample::take(args, thread_ids)?))
 }
 
 /// The loop of one thread.
 fn drive(mut conns: Vec<Conn>, task: &Task, tally: &mut Tally) -> Result<(), String> {
+    task.thread_id.store(system::thread_id(), Ordering::Relaxed);
     if let Some(cpu) = task.cpu {
         system::pin_to(cpu)?;
     }

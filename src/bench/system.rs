@@ -7,8 +7,21 @@ const TICKS_PER_SECOND: f64 = 100.0;
 
 /// User and system time a process has used so far, with all its threads, in seconds (proc(5), `stat`).
 pub fn cpu_seconds(pid: u32) -> Result<f64, String> {
-    let path = format!("/proc/{pid}/stat");
-    let text = fs::read_to_string(&path).map_err(|e| format!("cannot read {path}: {e}"))?;
+    times_in(&format!("/proc/{pid}/stat"))
+}
+
+/// The same of one thread of this process.
+pub fn thread_cpu_seconds(thread: u32) -> Result<f64, String> {
+    times_in(&format!("/proc/self/task/{thread}/stat"))
+}
+
+/// The calling thread's id.
+pub fn thread_id() -> u32 {
+    rustix::thread::gettid().as_raw_nonzero().get() as u32
+}
+
+fn times_in(path: &str) -> Result<f64, String> {
+    let text = fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"))?;
     // The command name may contain blanks and parentheses; the fields begin after its last one.
     let fields = text.rsplit_once(')').map(|(_, rest)| rest).ok_or(format!("{path}: no command name"))?;
     let mut fields = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
