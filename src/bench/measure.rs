@@ -129,9 +129,6 @@ fn watch_rounds(
     root: &str,
     writer: &mut Session,
 ) -> Result<Vec<f64>, String> {
-    if let Some(cpu) = args.cpus()?.first() {
-        system::pin_to(*cpu)?;
-    }
     let mut poll = Poll::new().map_err(|e| format!("epoll: {e}"))?;
     let mut events = Events::with_capacity(1024);
     let mut watchers = Vec::with_capacity(args.connections);

@@ -116,7 +116,7 @@ pub struct BenchArgs {
     /// Load threads; one is enough for some millions of operations per second
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub threads: usize,
-    /// Processors to pin the load threads to, like 1 or 2-5
+    /// Processors to pin the load threads to, like 1 or 2-5; a measurement uses the first
     #[arg(long, value_name = "CPUS")]
     pub cpu: Option<String>,
     /// Process id of the server, to report its CPU time and memory
@@ -210,6 +210,12 @@ pub fn run(args: BenchArgs) -> Result<(), String> {
     args.check()?;
     // Connections, housekeeping, epoll, standard streams.
     system::raise_file_limit(args.connections as u64 + 64)?;
+    if let Some(cpu) = args.cpus()?.first()
+        && !matches!(args.measure, None | Some(Measure::Generator))
+    {
+        // The one-shot measurements run on this thread; load has threads of its own.
+        system::pin_to(*cpu)?;
+    }
     match args.measure {
         None => load_and_report(&args),
         Some(Measure::IdleSessions) => measure::idle_sessions(&args),

@@ -54,9 +54,6 @@ pub fn open_many(
             let stream = TcpStream::connect_timeout(&server, ANSWER_TIMEOUT)
                 .map_err(|e| format!("cannot connect to {server} (connection {}): {e}", all.len() + number + 1))?;
             stream.set_nodelay(true).map_err(|e| e.to_string())?;
-            // Reno is the cheapest congestion control and in every kernel; on one machine or in one rack
-            // there is nothing to control. Only the generator's own sending is concerned, not the server's.
-            let _ = rustix::net::sockopt::set_tcp_congestion(&stream, "reno");
             stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(|e| e.to_string())?;
             (&stream).write_all(&request).map_err(|e| format!("handshake with {server}: {e}"))?;
             streams.push((server, stream));
