@@ -31,6 +31,7 @@
 //! | 5 tools | [`config`], `bench`, `convert` | zoo.cfg; load on any server; Apache's directories |
 
 pub mod base;
+pub mod bench;
 pub mod codec;
 pub mod config;
 pub mod journal;
