@@ -9,7 +9,7 @@ use crate::journal::{Damage, Journal, JournalPosition, Recovery, SegmentId};
 use crate::mail::Changes;
 use crate::session::{SessionIds, SessionTable};
 use crate::snapshot;
-use crate::tree::{OwnerRules, Tree};
+use crate::tree::{OwnerRules, Tree, looks_like_ttl};
 
 /// Where the driver keeps snapshots and segments; read once, before anything runs.
 pub trait BootMedia {
@@ -95,7 +95,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     if first_start && position.last_zxid > Zxid::ZERO {
         return Err(BootError::JournalAlone);
     }
-    if !settings.rules.extended_types && state.tree.has_ttl_owners() {
+    if !settings.rules.extended_types && state.tree.sessions_with_ephemerals().any(|owner| looks_like_ttl(owner.0)) {
         return Err(BootError::TtlNodesWithoutFeature);
     }
     let (replayed, torn) = (position.replayed, position.torn);
@@ -104,7 +104,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     if first_start {
         // An empty directory gets its first snapshot before its first journal, so that a journal alone always
         // means that something was lost.
-        booted.replica.start_snapshot(&mut booted.effects);
+        booted.replica.start_snapshot(now, &mut booted.effects);
     }
     booted.replica.write_next(&mut booted.effects);
     Ok(booted)
@@ -173,6 +173,10 @@ fn newest_snapshot(
             .map_err(|what| what.to_string())
             .and_then(|file| snapshot::load(file, rules).map_err(|what| what.to_string()));
         match loaded {
+            Ok(loaded) if loaded.tree.digest() != loaded.digest => {
+                tracing::error!(%zxid, "a snapshot's tree has another digest than the one it was taken of");
+                unusable.push(format!("snapshot of {zxid}: its digest does not fit its znodes"));
+            }
             Ok(loaded) => {
                 let mut sessions = SessionTable::new(settings.tick_ms);
                 for (session, timeout_ms) in loaded.sessions {
@@ -208,9 +212,10 @@ fn assemble(
     for (session, timeout_ms) in state.sessions.iter() {
         sessions.open(session, timeout_ms, hearing.now());
     }
-    let floor = snapshots::session_floor(state.max_session);
+    let floor = (state.max_session != SessionId::NONE).then_some(state.max_session);
     Replica {
         sessions,
+        max_session: state.max_session,
         session_ids: SessionIds::new(now.wall.0, settings.server_id, floor),
         last_proposed: position.last_zxid,
         last_committed: position.last_zxid,

@@ -4,15 +4,12 @@
 //! go on. It gets its final name only when that zxid is durable, so no snapshot ever holds more than the journal.
 
 use super::{Effects, Replica, SnapshotSettings};
-use crate::base::{Instant, Now, SessionId, Zxid};
+use crate::base::{Instant, Now, Zxid};
 use crate::journal::DiskEffect;
 use crate::snapshot::{SnapshotHead, SnapshotWriter};
 
 /// Znodes per slice: some 100 us of work, so that a write never waits long behind one.
 const NODES_PER_SLICE: usize = 512;
-
-/// A slice is written when it holds this much.
-const CHUNK_BYTES: usize = 256 * 1024;
 
 pub(super) struct Snapshots {
     settings: SnapshotSettings,
@@ -30,8 +27,9 @@ pub(super) struct Snapshots {
 
 struct Open {
     zxid: Zxid,
-    writer: SnapshotWriter,
-    /// Everything is handed over; the name waits for the zxid to be durable, or for the disk.
+    /// `None` once everything is handed over: the name waits for the zxid to be durable.
+    writer: Option<SnapshotWriter>,
+    /// The last chunk is written.
     complete: bool,
 }
 
@@ -77,7 +75,7 @@ impl Snapshots {
 }
 
 impl Replica {
-    pub(super) fn start_due_snapshot(&mut self, _now: Now, out: &mut Effects) {
+    pub(super) fn start_due_snapshot(&mut self, now: Now, out: &mut Effects) {
         let written = self.journal.stats().bytes;
         let due = self.snapshots.records_since > self.snapshots.records_due
             || self.snapshots.bytes_due.is_some_and(|bytes| written - self.snapshots.bytes_before > bytes);
@@ -91,47 +89,49 @@ impl Replica {
             tracing::warn!("a snapshot is due while the last one is still being written: skipped");
             return;
         }
-        self.start_snapshot(out);
+        self.start_snapshot(now, out);
     }
 
     /// Begins a snapshot of everything proposed so far.
-    pub(super) fn start_snapshot(&mut self, out: &mut Effects) {
+    pub(super) fn start_snapshot(&mut self, now: Now, out: &mut Effects) {
         let zxid = self.last_proposed;
         self.tree.snapshot_begin();
         let head = SnapshotHead {
             zxid,
+            wall: now.wall,
             digest: self.tree.digest(),
-            max_session: self.session_ids.highest(),
-            znode_count: self.tree.znode_count() as u64,
+            max_session: self.max_session,
         };
         let writer = SnapshotWriter::begin(&head, self.sessions.iter(), self.tree.acls());
-        self.snapshots.open = Some(Open { zxid, writer, complete: false });
+        self.snapshots.open = Some(Open { zxid, writer: Some(writer), complete: false });
         out.disk.push(DiskEffect::SnapshotOpen { zxid });
     }
 
     /// The open snapshot can take its next chunk: answered with `SnapshotChunk`, or `SnapshotClose` at the end.
     pub fn on_snapshot_ready(&mut self, out: &mut Effects) {
         let Some(open) = &mut self.snapshots.open else { return };
-        if open.complete {
-            return self.close_durable_snapshot(out);
-        }
-        let mut more = true;
-        while more && open.writer.pending_bytes() < CHUNK_BYTES {
-            more = self.tree.snapshot_next(NODES_PER_SLICE, &mut |node| open.writer.node(&node));
-        }
-        if !more {
-            open.writer.finish();
+        let Some(writer) = &mut open.writer else {
             open.complete = true;
+            return self.close_durable_snapshot(out);
+        };
+        let mut more = true;
+        while more && !writer.is_chunk_full() {
+            more = self.tree.snapshot_next(NODES_PER_SLICE, &mut |node| writer.node(node));
         }
-        out.disk.push(DiskEffect::SnapshotChunk { bytes: open.writer.take() });
+        let bytes = match open.writer.take_if(|_| !more) {
+            Some(writer) => writer.finish(),
+            None => open.writer.as_mut().map(SnapshotWriter::take).unwrap_or_default(),
+        };
+        out.disk.push(DiskEffect::SnapshotChunk { bytes });
     }
 
     /// Gives the finished snapshot its name once nothing in it can be lost any more.
     pub(super) fn close_durable_snapshot(&mut self, out: &mut Effects) {
-        if let Some(open) = &self.snapshots.open
+        if let Some(open) = &mut self.snapshots.open
             && open.complete
             && open.zxid <= self.last_committed
         {
+            open.complete = false; // asked once
             out.disk.push(DiskEffect::SnapshotClose { zxid: open.zxid });
         }
     }
@@ -149,7 +149,7 @@ impl Replica {
             %zxid, what,
             "a snapshot could not be written; nothing is lost, the next one is tried later: free or repair the disk"
         );
-        if self.snapshots.open.take().is_some_and(|open| !open.complete) {
+        if self.snapshots.open.take().is_some_and(|open| open.writer.is_some()) {
             self.tree.snapshot_cancel();
         }
     }
@@ -166,9 +166,4 @@ impl Replica {
             self.journal.retire_before(*oldest, &mut out.disk);
         }
     }
-}
-
-/// What the highest id of a session ever seen says about the next one.
-pub(super) fn session_floor(max_session: SessionId) -> Option<SessionId> {
-    (max_session != SessionId::NONE).then_some(max_session)
 }
