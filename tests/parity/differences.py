@@ -22,7 +22,7 @@ class Declared:
     def _load(self, path, complete):
         for line in path.read_text().splitlines():
             cells = [cell.strip().strip("`") for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-            if len(cells) == 6 and re.fullmatch(r"D[38]?-\d+", cells[0]):
+            if len(cells) == 6 and re.fullmatch(r"D(38)?-\d+", cells[0]):
                 self.rows.append((cells[0], *(_pattern(cell.replace("\\|", "|")) for cell in cells[1:5])))
                 if complete:
                     self.expected.add(cells[0])

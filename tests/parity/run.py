@@ -14,8 +14,10 @@ finding. Ends with one line for machines and exit code 1 when there is an undecl
 """
 
 import argparse
+import difflib
 import fnmatch
 import random
+import re
 import sys
 import time
 import traceback
@@ -31,6 +33,13 @@ import servers  # noqa: E402
 from differences import Declared  # noqa: E402
 from harness import CASES, GROUPS  # noqa: E402
 from stage import Stage  # noqa: E402
+
+
+ZXID = re.compile(r"\+\d+|\bold\b")
+
+
+ABSENT = "(absent)"
+EVENT_ZXID = re.compile(r"(EVENT \w+ [^;]*) (\+\d+|-1|old)(?=;|$)")
 
 
 class Side:
@@ -66,15 +75,32 @@ class Side:
 
 
 def compare(case_id, left, right):
-    """Mismatches of two lists of notes as (case, step, reference's answer, candidate's answer)."""
-    found = []
-    for index in range(max(len(left), len(right))):
-        a = left[index] if index < len(left) else ("(no further step)", "")
-        b = right[index] if index < len(right) else ("(no further step)", "")
+    """Mismatches of two lists of notes as (case, step, reference's answer, candidate's answer).
+
+    Once one side has taken a zxid more, all later zxids of the case differ: only the first such mismatch is reported.
+    """
+    found, drifted = [], False
+    for step, a, b in aligned(left, right):
         if a != b:
-            step = a[0] if a[0] == b[0] else f"{a[0]} / {b[0]}"
-            found.append((case_id, step, a[1], b[1]))
+            only_zxids = ZXID.sub("+#", a) == ZXID.sub("+#", b)
+            if not (only_zxids and drifted):
+                found.append((case_id, step, a, b))
+            drifted = drifted or only_zxids
     return found
+
+
+def aligned(left, right):
+    """(step, answer, answer) triples; a step that only one side has is answered by ABSENT on the other."""
+    steps, others = [step for step, _ in left], [step for step, _ in right]
+    if steps == others:
+        return [(step, a, b) for (step, a), (_, b) in zip(left, right)]
+    triples = []
+    for tag, i, i_end, j, j_end in difflib.SequenceMatcher(None, steps, others, autojunk=False).get_opcodes():
+        if tag == "equal":
+            triples += [(step, a, b) for (step, a), (_, b) in zip(left[i:i_end], right[j:j_end])]
+        else:
+            triples += [(step, a, ABSENT) for step, a in left[i:i_end]] + [(step, ABSENT, b) for step, b in right[j:j_end]]
+    return triples
 
 
 def start(side):
@@ -84,6 +110,11 @@ def start(side):
     except RuntimeError as reason:
         return str(reason)
     return ""
+
+
+def without_event_zxids(notes):
+    """Apache 3.8 puts -1 where 3.9 puts the zxid into the header of a notification."""
+    return [(step, EVENT_ZXID.sub(r"\1", answer)) for step, answer in notes]
 
 
 def run_group(group, chosen, sides, verbose):
@@ -98,6 +129,8 @@ def run_group(group, chosen, sides, verbose):
         tasks = [[side.thread.submit(side.play, case, number) for number, case in chosen] for side in sides]
         for (_, case), left, right in zip(chosen, *tasks):
             left, right = left.result(), right.result()
+            if servers_are_38(sides):
+                left, right = without_event_zxids(left), without_event_zxids(right)
             mismatches = compare(case.id, left, right)
             found += mismatches
             broken = any(step in ("the case itself", "the server") for step, _ in left + right)
@@ -128,6 +161,8 @@ def run_sequences(sides, seed, count, verbose):
     found = []
     for one, other in zip(left, right):
         assert one[0] == other[0]
+        if servers_are_38(sides):
+            one, other = (one[0], without_event_zxids(one[1])), (other[0], without_event_zxids(other[1]))
         mismatches = compare(f"sequence-{one[0]}", one[1], other[1])
         found += mismatches[:3]  # the rest of a sequence that went apart says nothing new
         if verbose:
@@ -149,6 +184,7 @@ def main():
     parser.add_argument("--sequences", type=int, default=2000, help="how many random sequences")
     parser.add_argument("--seed", type=int, default=None, help="seed of the first sequence; the others follow by one")
     parser.add_argument("--list", action="store_true", help="list the cases and stop")
+    parser.add_argument("--strict", action="store_true", help="fail as well when a declared difference never appeared")
     parser.add_argument("-v", "--verbose", action="store_true", help="print every step and the reference's answer")
     options = parser.parse_args()
     servers.exit_on_signal()
@@ -187,7 +223,7 @@ def main():
         print(f"\ndeclared difference {identifier} did not appear: remove it from the list")
     print(f"\ndeclared differences seen: {declared.seen_count()}, never seen: {len(stale)}, {time.monotonic() - started:.0f} s")
     print(f"parity: {len(chosen)} cases, {options.sequences} sequences, undeclared differences: {len(undeclared)}")
-    return 1 if undeclared or stale else 0
+    return 1 if undeclared or (stale and options.strict) else 0
 
 
 if __name__ == "__main__":

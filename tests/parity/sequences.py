@@ -21,10 +21,13 @@ ACLS = (wire.OPEN, wire.OPEN, wire.OPEN, wire.OPEN, READ_ONLY, OWNED, [(30, "wor
 class Sequence:
     """The steps of one seed: (connection, [(opcode, body, label), ...]) in order."""
 
-    def __init__(self, seed, links):
+    def __init__(self, seed, links, plain=False):
         self.dice = random.Random(seed)
         self.prefix = f"/s{seed}"
         self.links = links
+        self.acls = [acl for acl in ACLS if not plain or acl in (wire.OPEN, READ_ONLY)]
+        self.in_multi = [self.make_create, self.make_delete, self.make_set, self.make_check] + [self.make_create2, self.make_special] * (not plain)
+        self.weights = {kind: weight for kind, weight in self.WEIGHTS.items() if not (plain and kind in self.NOT_IN_3_8)}
 
     def steps(self):
         dice = self.dice
@@ -42,18 +45,22 @@ class Sequence:
 
     def request(self):
         dice = self.dice
-        kind = dice.choices(tuple(self.WEIGHTS), tuple(self.WEIGHTS.values()))[0]
+        kind = dice.choices(tuple(self.weights), tuple(self.weights.values()))[0]
         return getattr(self, "make_" + kind)()
 
     WEIGHTS = {"create": 14, "create2": 5, "special": 3, "delete": 9, "set": 8, "get": 7, "exists": 7, "children": 6, "children2": 4,
                "set_acl": 2, "get_acl": 2, "multi": 6, "multi_read": 2, "add_watch": 4, "remove_watches": 3, "check_watches": 2,
                "set_watches": 3, "ephemerals": 1, "count": 1, "ping": 1, "sync": 1, "broken": 1}
 
+    # Watch bookkeeping differs (one mode per path in 3.8), undecodable writes take a zxid, exists needs no READ, create2 inside multi
+    # is answered like create: the cases show each of these once, sequences against 3.8 leave them out.
+    NOT_IN_3_8 = ("add_watch", "remove_watches", "check_watches", "set_watches", "broken")
+
     def create_body(self, flags=(0, 0, 0, 0, 1, 1, 2, 3)):
         path, flag = self.path(), self.dice.choice(flags)
         if flag in (2, 3, 6):
             path += self.dice.choice(("/s-", "-"))
-        return wire.create(path, self.data(), self.dice.choice(ACLS), flag), f"{path} {flag}"
+        return wire.create(path, self.data(), self.dice.choice(self.acls), flag), f"{path} {flag}"
 
     def make_create(self):
         body, label = self.create_body()
@@ -96,7 +103,7 @@ class Sequence:
 
     def make_set_acl(self):
         path, version = self.path(), self.version()
-        return wire.SET_ACL, wire.set_acl(path, self.dice.choice(ACLS), version), f"{path} {version}"
+        return wire.SET_ACL, wire.set_acl(path, self.dice.choice(self.acls), version), f"{path} {version}"
 
     def make_get_acl(self):
         path = self.path()
@@ -105,8 +112,7 @@ class Sequence:
     def make_multi(self):
         operations, labels = [], []
         for _ in range(self.dice.randrange(0, 6)):
-            opcode, body, label = self.dice.choice((self.make_create, self.make_create2, self.make_delete, self.make_set, self.make_check,
-                                                    self.make_special))()
+            opcode, body, label = self.dice.choice(self.in_multi)()
             operations.append((opcode, body))
             labels.append(f"{wire.NAMES[opcode]} {label}")
         return wire.MULTI, wire.multi(*operations), ", ".join(labels)
@@ -157,15 +163,15 @@ class Sequence:
         return opcode, body[:self.dice.randrange(len(body))], f"{label} cut"
 
 
-def play_all(server, seed, count, events_without_zxid):
-    """Plays the sequences seed..seed+count-1; returns [(seed, notes)]."""
+def play_all(server, seed, count, plain):
+    """Plays the sequences seed..seed+count-1; returns [(seed, notes)]. `plain` leaves out what Apache 3.8 is known to do otherwise."""
     played = []
     for start in range(seed, seed + count, BATCH):
-        played += _play_batch(server, range(start, min(start + BATCH, seed + count)), events_without_zxid)
+        played += _play_batch(server, range(start, min(start + BATCH, seed + count)), plain)
     return played
 
 
-def _play_batch(server, seeds, events_without_zxid):
+def _play_batch(server, seeds, plain):
     stage = Stage(server, "")
     stage.open()
     links = [stage.connect(name) for name in "abc"]
@@ -177,7 +183,7 @@ def _play_batch(server, seeds, events_without_zxid):
         stage.root = f"/s{seed}"
         links[0].call(wire.CREATE, wire.create(stage.root), label="~")
         zxid = 0
-        for index, requests in Sequence(seed, len(links)).steps():
+        for index, requests in Sequence(seed, len(links), plain).steps():
             link = links[index]
             link.catch_up()
             zxid = stage.last_zxid
@@ -198,12 +204,7 @@ def _play_batch(server, seeds, events_without_zxid):
                     other.catch_up()
                     other.pending.sort()
                     other.events(f"after {link.name} closed")
-        played.append((seed, [(step, _plain(answer) if events_without_zxid else answer) for step, answer in stage.notes]))
+        played.append((seed, stage.notes))
         stage.notes = []
     stage.finish()
     return played
-
-
-def _plain(answer):
-    """Without the zxid in notifications, which Apache 3.8 does not send."""
-    return "; ".join(part.rsplit(" ", 1)[0] if part.startswith("EVENT ") else part for part in answer.split("; "))

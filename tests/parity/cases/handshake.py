@@ -97,6 +97,14 @@ def wrong_password(s):
     s.connect("c", session=a.session, password=a.password).ping()
 
 
+@case("a renewal with a wrong password and the connection of the session", "UB-09 H-12 H-13")
+def wrong_password_live(s):
+    a = s.connect("a")
+    b = s.link("b")
+    b.handshake(session=a.session, password=bytes(16))
+    a.alive()
+
+
 @case("an unknown session is answered as expired", "H-14")
 def unknown(s):
     from stage import derived_password

@@ -114,6 +114,15 @@ def negative(s):
     a.ping()
 
 
+@case("catching up on nodes one may not read", "UB-07 WA-36")
+def unreadable(s):
+    a, b = s.connect("a"), s.connect("b")
+    b.auth("digest", b"b:b")
+    zxid = a.sync().zxid
+    b.create("~/secret", b"", [(31, "auth", "")])
+    a.set_watches(zxid, ["~/secret"], ["~/secret"], ["~/secret"])
+
+
 @case("re-established watches after a real reconnect", "WA-15 H-19 WA-57")
 def reconnect(s):
     a, w = s.connect("a"), s.connect("w")

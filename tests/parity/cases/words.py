@@ -148,9 +148,11 @@ def watches(s):
     b.add_watch("~/p", 0)
     s.note("wchs", ask(s, "wchs"))
     by_connection = exact(s, ask(s, "wchc"))
-    s.note("wchc", " ".join(sorted(by_connection.replace("\n\t", " >").splitlines())))
+    sessions = [line.split(" >") for line in by_connection.replace("\n\t", " >").splitlines()]
+    s.note("wchc", " ".join(sorted(f"{session} >{sorted(paths)}" for session, *paths in sessions)))
     by_path = exact(s, ask(s, "wchp"))
-    s.note("wchp", " ".join(sorted(by_path.replace("\n\t", " >").splitlines())))
+    paths = [line.split(" >") for line in by_path.replace("\n\t", " >").splitlines()]
+    s.note("wchp", " ".join(sorted(f"{path} >{sorted(sessions)}" for path, *sessions in paths)))
     s.note("endings", repr((by_connection[-2:], by_path[-2:])))
     for each in (a, b):
         each.remove_watches("~", 3)
@@ -174,6 +176,10 @@ def mntr(s):
     a.create("~/x")
     for line in sorted(ask(s, "mntr").splitlines()):
         key, tab, value = line.partition("\t")
+        namespace = re.search(r"_c\d+_", key)  # the roots of earlier cases
+        if namespace and namespace.group() != f"_{s.root[1:]}_":
+            continue
+        key = key.replace(f"_{s.root[1:]}_", "_ROOT_")
         number = re.fullmatch(r"-?\d+(\.\d+)?(E-?\d+)?|NaN", value)
         s.note(f"mntr {key}", f"{'tab' if tab else 'no tab'} {'a double' if number and '.' in value else 'a number' if number else 'text'}")
 
