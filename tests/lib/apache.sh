@@ -45,7 +45,7 @@ venv() {
     say "venv with kazoo $KAZOO_VERSION and pytest in $CACHE/venv"
     [ -x "$CACHE/venv/bin/pip" ] || python3 -m venv "$CACHE/venv"
     "$CACHE/venv/bin/pip" install -q --disable-pip-version-check wheel setuptools \
-        "kazoo==$KAZOO_VERSION" pytest pytest-xdist pytest-timeout objgraph pyjks pyopenssl
+        "kazoo==$KAZOO_VERSION" pytest pytest-xdist pytest-timeout objgraph
     touch "$CACHE/venv/.ready-$KAZOO_VERSION"
 }
 
