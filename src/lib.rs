@@ -38,6 +38,7 @@ pub mod journal;
 pub mod mail;
 pub mod prep;
 pub mod replica;
+pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod snapshot;
