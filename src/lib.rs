@@ -29,6 +29,7 @@
 //! | 4 machines | [`shard`], [`replica`], [`admin`] | the two machines, and their read-only views |
 //! | 5 drivers | `runtime`, `sim`, and the tools around them | sockets, files, time |
 
+pub mod admin;
 pub mod base;
 pub mod codec;
 pub mod journal;
