@@ -16,7 +16,7 @@ use crate::base::{SessionId, WallMs, Zxid};
 pub enum SurveyKind {
     /// What the host and the configuration are (envi, conf, dirs, hash, isro): the replica's part alone.
     Host,
-    /// Counters and gauges (srvr, wchs).
+    /// Counters and gauges (srvr).
     Totals,
     /// Totals and every metric family (mntr).
     Metrics,
@@ -24,6 +24,8 @@ pub enum SurveyKind {
     Connections,
     /// Connections, sessions by expiry, ephemerals by session (dump).
     Dump,
+    /// How many watch how much (wchs).
+    WatchSummary,
     /// Who watches what (wchc, wchp).
     Watches,
     /// Clears the per-connection counters (crst).
@@ -102,8 +104,8 @@ pub struct ShardReport {
     pub connection_drop_probability: f64,
     /// Watches in both tables.
     pub watch_count: u64,
-    /// Data table only: connections, paths, pairs of them (parity WA-66). Paths watched on two shards are
-    /// one path, so `Totals` carries them by name.
+    /// Filled for `WatchSummary`, of the data table only (parity WA-66): connections, pairs of connection and
+    /// path, and the paths themselves, because a path watched on two shards is one path.
     pub watching_connections: u64,
     pub watch_pairs: u64,
     pub watched_paths: Vec<Box<str>>,
@@ -168,7 +170,7 @@ pub struct ReplicaReport {
     pub server_state: &'static str,
     pub last_zxid: Zxid,
     pub uptime_ms: u64,
-    /// Requests inside the ordering pipeline.
+    /// Requests in the ordering pipeline that no shard waits for (expiry, the reaper of containers).
     pub outstanding_count: u64,
     pub session_count: u64,
     /// Sessions by the monotonic millisecond at which they expire. Filled for `Dump`.
