@@ -62,6 +62,12 @@ pub struct Shard {
     outstanding: usize,
     /// Of those, bytes of large requests (parity W-07).
     large_bytes: usize,
+    /// This shard's parts of the server's limits.
+    outstanding_share: usize,
+    large_bytes_share: usize,
+    throttle_share: usize,
+    /// Connections whose line is ready to be served but whose output is too full.
+    blocked: BTreeSet<ConnId>,
     bucket: TokenBucket,
     /// Connections held back by a limit of the whole shard, first come first served.
     stalled: VecDeque<ConnId>,
@@ -98,6 +104,10 @@ impl Shard {
     pub fn new(settings: Settings, tree: Tree, applied: Zxid, now: Instant) -> Shard {
         let bucket = TokenBucket::new(settings.connection_throttle, settings.shard_count, now);
         Shard {
+            outstanding_share: settings.share(settings.outstanding_max as usize),
+            large_bytes_share: settings.share(settings.large_requests_bytes_max),
+            throttle_share: settings.share(settings.request_throttle_max as usize),
+            blocked: BTreeSet::new(),
             settings,
             conns: Slots::default(),
             watches: WatchTable::new(),
@@ -202,7 +212,10 @@ impl Shard {
         } else if c.phase == Phase::Closing {
             return self.conns.free(conn);
         }
-        if !c.is_read {
+        if self.blocked.remove(&conn) {
+            self.serve_line(conn, limits::CONN_OUTPUT_PAUSE_BYTES, now, out);
+        }
+        if self.conns.get(conn).is_some_and(|c| !c.is_read) {
             self.resume_input(conn, now, out);
         }
     }
@@ -240,7 +253,7 @@ impl Shard {
                     && c.waiting.len() < limits::CONN_PENDING_MAX
                     && c.waiting_bytes < PENDING_BYTES_MAX
                     && !c.is_stalled
-                    && (c.waiting.is_empty() || self.outstanding <= self.settings.share(self.settings.outstanding_max))
+                    && (c.waiting.is_empty() || self.outstanding <= self.outstanding_share)
             }
             Phase::Connecting { .. } | Phase::Asking(_) | Phase::Closing => false,
         }
@@ -312,23 +325,24 @@ impl Shard {
                     out.close.push(Close { conn, abort: true });
                     self.conns.free(conn);
                 }
-                Phase::Live => self.fault(conn, "no byte moved for the session timeout", now, out),
+                Phase::Live => self.fault(conn, "no byte moved for the session timeout", false, now, out),
                 Phase::Greeting | Phase::Connecting { .. } | Phase::Asking(_) => {
                     self.metrics.count(Counter::SessionlessConnectionsExpired);
-                    self.fault(conn, "no session in time", now, out);
+                    self.fault(conn, "no session in time", false, now, out);
                 }
             }
         }
     }
 
     /// The client broke a rule, or a limit was reached: the connection ends, and the log says why.
-    fn fault(&mut self, conn: ConnId, reason: &'static str, now: Now, out: &mut Effects) {
+    /// With `abort` what it is still owed is not waited for.
+    fn fault(&mut self, conn: ConnId, reason: &'static str, abort: bool, now: Now, out: &mut Effects) {
         if let Some(c) = self.conns.get(conn)
             && c.phase != Phase::Closing
         {
             self.warnings.closed(c.peer, c.session, reason, now.mono);
         }
-        self.close(conn, false, out);
+        self.close(conn, abort, out);
     }
 
     /// Ends a connection, after its output is sent unless `abort`.
@@ -359,6 +373,7 @@ impl Shard {
         }
         self.watches.forget(conn.slot);
         self.paused.remove(&conn.slot);
+        self.blocked.remove(&conn);
     }
 
     fn origin(&self, conn: ConnId) -> Origin {

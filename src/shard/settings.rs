@@ -22,7 +22,6 @@ pub struct Settings {
     pub auth: AuthRules,
     /// `enforce.auth.schemes` (or sasl for `sessionRequireClientSASLAuth`); empty when not enforced.
     pub enforced_schemes: Vec<String>,
-    pub reconfig_enabled: bool,
     /// `globalOutstandingLimit`.
     pub outstanding_max: u32,
     /// `largeRequestThreshold`; `None` when off.
@@ -51,7 +50,6 @@ impl Settings {
             sessionless_timeout_ms: 10_000,
             auth: AuthRules::default(),
             enforced_schemes: Vec::new(),
-            reconfig_enabled: false,
             outstanding_max: 1000,
             large_request_bytes: None,
             large_requests_bytes_max: 100 << 20,
@@ -63,7 +61,7 @@ impl Settings {
     }
 
     /// This shard's part of a limit of the whole server; never 0.
-    pub(super) fn share(&self, total: u32) -> usize {
-        (total / u32::from(self.shard_count.max(1))).max(1) as usize
+    pub(super) fn share(&self, total: usize) -> usize {
+        (total / usize::from(self.shard_count.max(1))).max(1)
     }
 }
