@@ -30,6 +30,7 @@
 //! | 5 drivers | `runtime`, `sim` | sockets, files, time |
 //! | 5 tools | [`config`], `bench`, `convert` | zoo.cfg; load on any server; Apache's directories |
 
+pub mod admin;
 pub mod base;
 pub mod bench;
 pub mod codec;
