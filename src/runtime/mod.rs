@@ -32,6 +32,7 @@ mod probe;
 mod serve;
 mod signals;
 mod snapshot_file;
+mod standalone;
 mod stop;
 
 pub use accept::{Admission, NoLimits, Refusal};
@@ -39,3 +40,4 @@ pub use files::{DataDirs, LockError};
 pub use machines::{ReplicaMachine, ShardMachine};
 pub use placement::Place;
 pub use serve::{Booted, ServeError, Setup, serve};
+pub use standalone::standalone;
