@@ -1,0 +1,87 @@
+//! An exact snapshot, taken in slices while the tree moves on: whatever is about to change and was not
+//! visited yet is put aside first.
+
+use hashbrown::HashMap;
+
+use super::slab::Slab;
+use super::store::Tree;
+use super::znode::Znode;
+use crate::base::Zxid;
+
+/// A znode as a snapshot keeps it.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotNode<'a> {
+    pub znode: &'a Znode,
+    pub pzxid: Zxid,
+    /// As stored.
+    pub cversion: i32,
+}
+
+/// What a slot held when the walk began, `None` if it was free.
+type Kept = Option<(Znode, Zxid, i32)>;
+
+pub(super) struct Walk {
+    next: u32,
+    /// Slots from here on are younger than the walk.
+    end: u32,
+    kept: HashMap<u32, Kept, foldhash::fast::FixedState>,
+}
+
+impl Walk {
+    /// The slot is about to change.
+    pub fn keep(&mut self, slot: u32, slab: &Slab) {
+        if slot < self.next || slot >= self.end {
+            return;
+        }
+        self.kept.entry(slot).or_insert_with(|| {
+            let slot = slab.at(slot);
+            slot.node.as_ref().map(|node| (node.clone(), slot.pzxid, slot.cversion))
+        });
+    }
+}
+
+impl Tree {
+    /// Begins a snapshot of the tree as it is now. Capture [`Tree::acls`] at the same moment.
+    ///
+    /// # Panics
+    /// If one is open already, or inside a savepoint.
+    pub fn snapshot_begin(&mut self) {
+        assert!(self.walk.is_none(), "a snapshot is being taken already");
+        assert!(!self.undo.is_open(), "a snapshot inside a savepoint");
+        self.walk = Some(Walk { next: 0, end: self.slab.end(), kept: HashMap::default() });
+    }
+
+    /// Hands the next znodes to `sink`, in no order to rely on, looking at `max_nodes` places at most (a
+    /// free place counts too, so that a call's length is bounded). Whether there are more; the snapshot is
+    /// closed when there are not.
+    ///
+    /// # Panics
+    /// If none is open.
+    pub fn snapshot_next(&mut self, max_nodes: usize, sink: &mut dyn FnMut(SnapshotNode<'_>)) -> bool {
+        let walk = self.walk.as_mut().expect("no snapshot is being taken");
+        let stop = walk.end.min(walk.next.saturating_add(u32::try_from(max_nodes).unwrap_or(u32::MAX)));
+        for slot in walk.next..stop {
+            match walk.kept.remove(&slot) {
+                Some(None) => {}
+                Some(Some((znode, pzxid, cversion))) => sink(SnapshotNode { znode: &znode, pzxid, cversion }),
+                None => {
+                    let slot = self.slab.at(slot);
+                    if let Some(znode) = &slot.node {
+                        sink(SnapshotNode { znode, pzxid: slot.pzxid, cversion: slot.cversion });
+                    }
+                }
+            }
+        }
+        walk.next = stop;
+        let more = stop < walk.end;
+        if !more {
+            self.walk = None;
+        }
+        more
+    }
+
+    /// Gives the snapshot up, if one is open.
+    pub fn snapshot_cancel(&mut self) {
+        self.walk = None;
+    }
+}
