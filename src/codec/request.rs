@@ -210,7 +210,7 @@ fn multi<'a>(r: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>, Malformed> {
     while let Some(code) = multi_header(r)? {
         ops.push(match OpCode::from_i32(code) {
             Some(op @ (OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl)) => {
-                MultiOp::Create(create(op, r)?)
+                MultiOp::Create(multi_create(create(op, r)?)?)
             }
             Some(OpCode::Delete) => MultiOp::Delete { path: r.string()?, version: r.i32()? },
             Some(OpCode::SetData) => {
@@ -221,6 +221,19 @@ fn multi<'a>(r: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>, Malformed> {
         });
     }
     Ok(ops)
+}
+
+/// Inside a multi the flags decide what a create is, and bad ones spoil the whole frame (parity MU-17).
+/// ZK: MultiOperationRecord.deserialize, Op.create.
+fn multi_create(mut request: CreateRequest<'_>) -> Result<CreateRequest<'_>, Malformed> {
+    match (request.op, request.flags) {
+        (OpCode::CreateTtl, 5 | 6) => {}
+        (OpCode::CreateTtl, _) => (request.op, request.ttl) = (OpCode::Create, None),
+        (_, 4) => request.op = OpCode::CreateContainer,
+        (_, 0..=3) => {}
+        _ => return Err(Malformed("bad create flag in a multi")),
+    }
+    Ok(request)
 }
 
 fn multi_read<'a>(r: &mut Reader<'a>) -> Result<Vec<ReadOp<'a>>, Malformed> {

@@ -1,8 +1,19 @@
 //! The journal: what is durable, in which order, and how it is found again. All layout and policy; no file handles.
 //!
+//! [`Journal`] packs records into batches and says when they are durable; [`Recovery`] finds them again. A batch
+//! carries everything that tells it from a torn, stale or misplaced one (`batch.rs`), so a prepared segment needs
+//! no header of its own.
+//!
 //! Does not know: what a transaction means, or how bytes reach a disk. The driver carries out [`DiskEffect`]s.
 
+mod batch;
+mod recover;
+mod writer;
+
 use crate::base::Zxid;
+
+pub use recover::{Damage, JournalPosition, Recovery, SegmentSpan};
+pub use writer::{Journal, JournalStats};
 
 /// One aligned write, the unit of group commit.
 #[derive(Clone, Debug)]
@@ -25,6 +36,19 @@ pub struct BatchId(pub u64);
 /// A segment file; numbers only grow. File name: `journal.<16 hex digits>`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SegmentId(pub u64);
+
+impl SegmentId {
+    /// `journal.<16 hex digits>`.
+    pub fn file_name(self) -> String {
+        format!("journal.{:016x}", self.0)
+    }
+
+    /// The number in a file's name; `None` for other files.
+    pub fn from_file_name(name: &str) -> Option<SegmentId> {
+        let digits = name.strip_prefix("journal.").filter(|digits| digits.len() == 16)?;
+        u64::from_str_radix(digits, 16).ok().map(SegmentId)
+    }
+}
 
 /// Proof that every record up to `through` is on disk. Only `Journal::landed` makes one.
 #[derive(Debug)]
