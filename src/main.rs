@@ -20,6 +20,10 @@ fn main() -> ExitCode {
     match command {
         Command::Serve(args) => serve(&args),
         Command::CheckConfig(args) => check_config(&args),
+        Command::Bench(args) => match ringkeeper::bench::run(*args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(what) => fail(&what),
+        },
         Command::Import(args) => {
             absent(&format!("import {} --data-dir {}", args.apache_dir.display(), args.data_dir.display()))
         }

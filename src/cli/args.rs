@@ -43,7 +43,8 @@ pub enum Command {
     Import(ImportArgs),
     /// Convert a data directory of ringkeeper into one that Apache ZooKeeper starts on.
     Export(ExportArgs),
-    // `Bench(ringkeeper::bench::BenchArgs)` belongs here, with its arm in main.rs.
+    /// Put load on any ZooKeeper-compatible server and measure it.
+    Bench(Box<ringkeeper::bench::BenchArgs>),
 }
 
 #[derive(Clone, Debug, Default, Args)]
