@@ -161,7 +161,7 @@ fn gather_flags(draft: &mut Draft, gathered: &mut Gathered, request: &Request, o
         draft.notice(
             NoticeLevel::Info,
             &place,
-            format!("{others} flags are for the Java virtual machine and have no effect"),
+            format!("flags of the Java virtual machine have no effect here ({others} found)"),
         );
     }
 }
