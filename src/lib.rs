@@ -30,6 +30,7 @@
 //! | 5 drivers | `runtime`, `sim` | sockets, files, time |
 //! | 5 tools | [`config`], `bench`, `convert` | zoo.cfg; load on any server; Apache's directories |
 
+pub mod admin;
 pub mod base;
 pub mod bench;
 pub mod codec;
@@ -38,6 +39,7 @@ pub mod journal;
 pub mod mail;
 pub mod prep;
 pub mod replica;
+pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod sim;

@@ -24,8 +24,12 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(what) => fail(&what),
         },
-        Command::Import(args) => absent(&format!("import {} --data-dir {}", args.apache_dir.display(), args.data_dir.display())),
-        Command::Export(args) => absent(&format!("export --data-dir {} {}", args.data_dir.display(), args.apache_dir.display())),
+        Command::Import(args) => {
+            absent(&format!("import {} --data-dir {}", args.apache_dir.display(), args.data_dir.display()))
+        }
+        Command::Export(args) => {
+            absent(&format!("export --data-dir {} {}", args.data_dir.display(), args.apache_dir.display()))
+        }
     }
 }
 
@@ -36,7 +40,10 @@ fn serve(args: &ServeArgs) -> ExitCode {
     };
     if config.config_file.is_none() {
         let (address, data) = (config.client.client_addr, config.journal.data_dir.display());
-        tracing::info!("no config file: standalone on {}, data in {data}", address.map_or("no port".to_owned(), |at| at.to_string()));
+        tracing::info!(
+            "no config file: standalone on {}, data in {data}",
+            address.map_or("no port".to_owned(), |at| at.to_string())
+        );
     }
     log::notices(&config.warnings);
     let mask = match check::affinity_mask() {

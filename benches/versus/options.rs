@@ -52,7 +52,7 @@ pub struct Options {
     /// Options of Apache's JVM
     #[arg(long, default_value = "-Xmx1000m", allow_hyphen_values = true, value_name = "OPTIONS")]
     pub jvm: String,
-    /// Options of Apache's JVM for the row `znodes`, whose data do not fit into its usual heap
+    /// Options of Apache's JVM for the row `znodes`, to whose data its usual heap would be a tight fit
     #[arg(long, default_value = "-Xmx3000m", allow_hyphen_values = true, value_name = "OPTIONS")]
     pub jvm_znodes: String,
     /// Znodes of the row `znodes`

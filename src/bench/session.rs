@@ -8,6 +8,8 @@ use super::wire;
 
 /// How long a single answer may take before the server is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an attempt to reach a starting server may take.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 /// Requests on their way at a time while preparing; below Apache's globalOutstandingLimit of 1000.
 const PIPELINE_REQUESTS: u64 = 800;
 /// Request bytes on their way at a time, so that neither side can block the other by full buffers.
@@ -43,32 +45,49 @@ pub fn open_many(
     timeout_ms: u32,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<Opened>, String> {
-    let mut request = Vec::new();
-    wire::connect_request(&mut request, timeout_ms as i32);
     let mut all = Vec::with_capacity(count);
     while all.len() < count {
         let batch = HANDSHAKES.min(count - all.len());
         let mut streams = Vec::with_capacity(batch);
         for number in 0..batch {
             let server = servers[(all.len() + number) % servers.len()];
-            let stream = TcpStream::connect_timeout(&server, ANSWER_TIMEOUT)
-                .map_err(|e| format!("cannot connect to {server} (connection {}): {e}", all.len() + number + 1))?;
-            stream.set_nodelay(true).map_err(|e| e.to_string())?;
-            stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(|e| e.to_string())?;
-            (&stream).write_all(&request).map_err(|e| format!("handshake with {server}: {e}"))?;
+            let stream = greet(server, timeout_ms, ANSWER_TIMEOUT)
+                .map_err(|e| format!("connection {}: {e}", all.len() + number + 1))?;
             streams.push((server, stream));
         }
         for (server, stream) in streams {
-            let answer = read_frame(&stream).map_err(|e| format!("handshake with {server}: {e}"))?;
-            if answer.len() < 16 || wire::int_at(&answer, 4) <= 0 {
-                return Err(format!("{server} refused a session"));
-            }
-            let timeout_ms = wire::int_at(&answer, 4) as u32;
-            all.push(Opened { stream, timeout_ms });
+            all.push(take_greeting(server, stream)?);
         }
         progress(all.len());
     }
     Ok(all)
+}
+
+fn open_one(server: SocketAddr, timeout_ms: u32, patience: Duration) -> Result<Opened, String> {
+    take_greeting(server, greet(server, timeout_ms, patience)?)
+}
+
+/// Connects and sends the handshake. `patience` holds for connecting and for every later answer.
+fn greet(server: SocketAddr, timeout_ms: u32, patience: Duration) -> Result<TcpStream, String> {
+    let stream =
+        TcpStream::connect_timeout(&server, patience).map_err(|e| format!("cannot connect to {server}: {e}"))?;
+    stream.set_nodelay(true).map_err(|e| e.to_string())?;
+    stream.set_read_timeout(Some(patience)).map_err(|e| e.to_string())?;
+    let mut request = Vec::new();
+    wire::connect_request(&mut request, timeout_ms as i32);
+    (&stream).write_all(&request).map_err(|e| format!("handshake with {server}: {e}"))?;
+    Ok(stream)
+}
+
+/// Takes the server's half of the handshake (ZK: ConnectResponse).
+fn take_greeting(server: SocketAddr, stream: TcpStream) -> Result<Opened, String> {
+    let answer = read_frame(&stream).map_err(|e| format!("handshake with {server}: {e}"))?;
+    // A timeout of zero is how a server says no.
+    if answer.len() < 16 || wire::int_at(&answer, 4) <= 0 {
+        return Err(format!("{server} refused a session"));
+    }
+    let timeout_ms = wire::int_at(&answer, 4) as u32;
+    Ok(Opened { stream, timeout_ms })
 }
 
 /// Reads exactly one frame, without its length.
@@ -98,7 +117,7 @@ pub struct Session {
 
 impl Session {
     pub fn open(servers: &[SocketAddr], timeout_ms: u32) -> Result<Session, String> {
-        let opened = open_many(&servers[..1], 1, timeout_ms, |_| {})?.pop().expect("one was asked for");
+        let opened = open_one(servers[0], timeout_ms, ANSWER_TIMEOUT)?;
         Ok(Session { stream: opened.stream, xid: 0, inbuf: Vec::new() })
     }
 
@@ -263,10 +282,14 @@ fn parse_strings(body: &[u8]) -> Option<Vec<String>> {
 
 /// Tries until a session can be opened and the root node read, at most `patience`.
 /// Returns how long it took from the call.
+///
+/// A server that is starting may take a connection and never answer on it (Apache does so while it loads
+/// its data), so each attempt has little patience and the next one a new connection, as with real clients.
 pub fn wait_until_served(server: SocketAddr, patience: Duration) -> Result<Duration, String> {
     let start = Instant::now();
     loop {
-        let attempt = Session::open(&[server], 10_000).and_then(|mut session| {
+        let attempt = open_one(server, 10_000, ATTEMPT_TIMEOUT).and_then(|opened| {
+            let mut session = Session { stream: opened.stream, xid: 0, inbuf: Vec::new() };
             let (err, _) = session.call(|xid, out| wire::read(out, xid, wire::op::GET_DATA, "/", false))?;
             let took = start.elapsed();
             session.close()?;

@@ -131,3 +131,52 @@ fn legacy(port: &str, data_dir: &str, more: &[String]) -> Request {
     defaults.push(given("maxClientCnxns", more.get(1).map_or("0", String::as_str), "MAX_CLIENT_CNXNS"));
     Request { defaults, ..Request::default() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ringkeeper::config::{Config, Outside, assemble};
+
+    struct Nothing;
+    impl Outside for Nothing {
+        fn read(&self, _: &std::path::Path) -> std::io::Result<Vec<u8>> {
+            Err(std::io::ErrorKind::NotFound.into())
+        }
+        fn resolve(&self, host: &str) -> Option<std::net::IpAddr> {
+            host.parse().ok()
+        }
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    fn serve(arguments: &str) -> Result<Config, ConfigError> {
+        let words = ["ringkeeper", "serve"].into_iter().chain(arguments.split_whitespace());
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Serve(args) => assemble(&args.request()?, &Nothing),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_positional_form_of_apache_is_understood() {
+        let short = serve("2182 /d").unwrap();
+        assert_eq!(short.client.client_addr.unwrap().to_string(), "0.0.0.0:2182");
+        assert_eq!((short.client.max_client_cnxns, short.client.tick_time_ms), (0, 3000));
+        let long = serve("2182 /d 500 7").unwrap();
+        assert_eq!((long.client.max_client_cnxns, long.client.tick_time_ms), (7, 500));
+        assert_eq!(long.journal.data_dir.to_str(), Some("/d"));
+        let wrong = serve("port /d").unwrap_err().to_string();
+        assert!(wrong.starts_with("command line PORT: clientPort: \"port\" is not a port"), "{wrong}");
+    }
+
+    #[test]
+    fn flags_override_and_are_named_in_errors() {
+        let config = serve("--client-port 0 --shards 3 --shard-cpus 1-2 --replication-cpu 0 --data-dir /d").unwrap();
+        assert_eq!(config.client.client_addr.unwrap().to_string(), "127.0.0.1:0");
+        assert_eq!((config.cores.shards, config.cores.replication_cpu), (Some(3), Some(0)));
+        let wrong = serve("--shard-cpus 2-1").unwrap_err().to_string();
+        assert!(wrong.starts_with("command line --shard-cpus: ringkeeper.shardCpus=2-1"), "{wrong}");
+        assert!(serve("zoo.cfg").unwrap_err().to_string().starts_with("zoo.cfg: cannot be read"));
+    }
+}

@@ -21,7 +21,10 @@ pub fn start(args: &LogArgs) -> Result<(), ExitCode> {
         eprintln!("ringkeeper: {what}: {reason}; write error, warn, info, debug or trace");
         ExitCode::from(2)
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),

@@ -83,17 +83,31 @@ fn gather_known(draft: &mut Draft, gathered: &mut Gathered, rank: Rank, setting:
     match keys::in_file(&setting.key) {
         Some(key) => put(gathered, rank, key, setting),
         None => {
-            let text = match (setting.key.strip_prefix("zookeeper.").filter(|short| keys::in_file(short).is_some()), keys::suggestion(&setting.key)) {
-                (Some(short), _) => format!("{} has no effect with this prefix; in this file write {short}", setting.key),
-                (None, Some(near)) => format!("{} is not a known key and has no effect; did you mean {near}?", setting.key),
-                (None, None) => format!("{} is not a known key and has no effect; check its spelling or remove it", setting.key),
+            let text = match (
+                setting.key.strip_prefix("zookeeper.").filter(|short| keys::in_file(short).is_some()),
+                keys::suggestion(&setting.key),
+            ) {
+                (Some(short), _) => {
+                    format!("{} has no effect with this prefix; in this file write {short}", setting.key)
+                }
+                (None, Some(near)) => {
+                    format!("{} is not a known key and has no effect; did you mean {near}?", setting.key)
+                }
+                (None, None) => {
+                    format!("{} is not a known key and has no effect; check its spelling or remove it", setting.key)
+                }
             };
             draft.warn(&setting.place, text);
         }
     }
 }
 
-fn gather_file(draft: &mut Draft, gathered: &mut Gathered, path: &Path, outside: &dyn Outside) -> Result<(), ConfigError> {
+fn gather_file(
+    draft: &mut Draft,
+    gathered: &mut Gathered,
+    path: &Path,
+    outside: &dyn Outside,
+) -> Result<(), ConfigError> {
     let bytes = read(path, "name an existing zoo.cfg", outside)?;
     draft.config.config_text = String::from_utf8_lossy(&bytes).into_owned();
     draft.config.config_file = Some(path.to_owned());
@@ -115,12 +129,19 @@ fn gather_flags(draft: &mut Draft, gathered: &mut Gathered, request: &Request, o
     let from_environment = |name: &&str| outside.variable(name).map(|text| (name.to_string(), text));
     let mut variables: BTreeMap<String, String> = NAMES.iter().filter_map(from_environment).collect();
     let mut places: BTreeMap<&str, Place> = NAMES.iter().map(|name| (*name, Place::Environment(name))).collect();
-    for file in request.config_file.iter().flat_map(|path| ["zookeeper-env.sh", "java.env"].map(|name| path.with_file_name(name))) {
+    for file in request
+        .config_file
+        .iter()
+        .flat_map(|path| ["zookeeper-env.sh", "java.env"].map(|name| path.with_file_name(name)))
+    {
         let Ok(bytes) = outside.read(&file) else { continue };
         let sourced = jvm::source(&String::from_utf8_lossy(&bytes), variables);
         for line in sourced.not_understood {
             let place = Place::Line { file: file.clone(), line };
-            draft.warn(&place, "this shell is not executed, so the JVM flags it sets are unknown; write a plain JVMFLAGS=\"-D...\"");
+            draft.warn(
+                &place,
+                "this shell is not executed, so the JVM flags it sets are unknown; write a plain JVMFLAGS=\"-D...\"",
+            );
         }
         for name in NAMES {
             if let Some(line) = sourced.assigned_on.get(name) {
@@ -137,7 +158,11 @@ fn gather_flags(draft: &mut Draft, gathered: &mut Gathered, request: &Request, o
     }
     if others > 0 {
         let place = places[if variables.contains_key("JVMFLAGS") { "JVMFLAGS" } else { "SERVER_JVMFLAGS" }].clone();
-        draft.notice(NoticeLevel::Info, &place, format!("{others} flags are for the Java virtual machine and have no effect"));
+        draft.notice(
+            NoticeLevel::Info,
+            &place,
+            format!("flags of the Java virtual machine have no effect here ({others} found)"),
+        );
     }
 }
 
@@ -151,7 +176,9 @@ fn gather_flag(draft: &mut Draft, gathered: &mut Gathered, flag: jvm::Flag, plac
     }
     let Some(short) = name.strip_prefix("zookeeper.") else { return false };
     let text = match keys::in_file(short) {
-        Some(key) if key.origin == keys::Origin::Native => format!("-D{name} has no effect: {short} is read from zoo.cfg only"),
+        Some(key) if key.origin == keys::Origin::Native => {
+            format!("-D{name} has no effect: {short} is read from zoo.cfg only")
+        }
         Some(_) => format!("-D{name} has no effect with this prefix; write -D{short}"),
         None => format!("-D{name} is not a known property and has no effect; check its spelling or remove it"),
     };
@@ -161,7 +188,12 @@ fn gather_flag(draft: &mut Draft, gathered: &mut Gathered, flag: jvm::Flag, plac
 
 fn read(path: &Path, remedy: &str, outside: &dyn Outside) -> Result<Vec<u8>, ConfigError> {
     outside.read(path).map_err(|reason| {
-        ConfigError::new(ConfigErrorKind::Unreadable, Place::File(path.to_owned()), format!("cannot be read ({reason})"), remedy)
+        ConfigError::new(
+            ConfigErrorKind::Unreadable,
+            Place::File(path.to_owned()),
+            format!("cannot be read ({reason})"),
+            remedy,
+        )
     })
 }
 
@@ -169,7 +201,12 @@ fn entries(path: &Path, bytes: &[u8]) -> Result<Vec<Setting>, ConfigError> {
     let at = |line| Place::Line { file: path.to_owned(), line };
     let entries = properties::parse(bytes).map_err(|bad| {
         let problem = format!("{} is not a unicode escape", bad.text);
-        ConfigError::new(ConfigErrorKind::Syntax, at(bad.line), problem, "write four hexadecimal digits after \\u, or \\\\ for a backslash")
+        ConfigError::new(
+            ConfigErrorKind::Syntax,
+            at(bad.line),
+            problem,
+            "write four hexadecimal digits after \\u, or \\\\ for a backslash",
+        )
     })?;
     Ok(entries.into_iter().map(|entry| Setting::new(entry.key, entry.value, at(entry.line))).collect())
 }
@@ -187,7 +224,12 @@ fn effective(gathered: &Gathered) -> Vec<EffectiveSetting> {
             doc: row.doc,
         }));
         if settings.len() == before && !row.name.ends_with('*') {
-            settings.push(EffectiveSetting { key: row.name.to_owned(), value: row.default.to_owned(), place: None, doc: row.doc });
+            settings.push(EffectiveSetting {
+                key: row.name.to_owned(),
+                value: row.default.to_owned(),
+                place: None,
+                doc: row.doc,
+            });
         }
     }
     settings
@@ -216,7 +258,12 @@ fn whole_file(draft: &Draft) -> Option<Place> {
 fn settle_directories(draft: &mut Draft) -> Result<(), ConfigError> {
     if draft.config.journal.data_dir.as_os_str().is_empty() {
         let place = whole_file(draft);
-        return Err(ConfigError::new(ConfigErrorKind::Missing, place, "dataDir is not set", "add dataDir=/var/lib/ringkeeper"));
+        return Err(ConfigError::new(
+            ConfigErrorKind::Missing,
+            place,
+            "dataDir is not set",
+            "add dataDir=/var/lib/ringkeeper",
+        ));
     }
     if draft.config.journal.data_log_dir.as_os_str().is_empty() {
         draft.config.journal.data_log_dir = draft.config.journal.data_dir.clone();
@@ -236,7 +283,9 @@ fn settle_client(draft: &mut Draft, outside: &dyn Outside) -> Result<(), ConfigE
         }
         (Some((port, _)), Some(address)) => {
             let host = address.value.trim_start_matches('[').trim_end_matches(']');
-            let ip = outside.resolve(host).ok_or_else(|| address.wrong("cannot be resolved", "write an address of this machine, or a name that resolves to one"))?;
+            let ip = outside.resolve(host).ok_or_else(|| {
+                address.wrong("cannot be resolved", "write an address of this machine, or a name that resolves to one")
+            })?;
             draft.config.client.client_addr = Some(SocketAddr::new(ip, *port));
         }
     }
@@ -247,7 +296,8 @@ fn settle_client(draft: &mut Draft, outside: &dyn Outside) -> Result<(), ConfigE
     if min > max {
         let place = whole_file(draft);
         let problem = format!("minSessionTimeout ({min} ms) is larger than maxSessionTimeout ({max} ms)");
-        let remedy = format!("they default to 2 and 20 times tickTime ({tick_time_ms} ms); set both, the smaller first");
+        let remedy =
+            format!("they default to 2 and 20 times tickTime ({tick_time_ms} ms); set both, the smaller first");
         return Err(ConfigError::new(ConfigErrorKind::Contradiction, place, problem, remedy));
     }
     client.min_session_timeout_ms = u32::try_from(min).unwrap_or(i32::MAX as u32);
@@ -287,7 +337,10 @@ fn settle_unsafe(draft: &mut Draft) {
     }
     if !draft.config.journal.force_sync {
         let place = place_of(draft, "forceSync");
-        draft.warn(&place, "forceSync=no: acknowledged writes can be lost in a power cut; remove it to have them synced first");
+        draft.warn(
+            &place,
+            "forceSync=no: acknowledged writes can be lost in a power cut; remove it to have them synced first",
+        );
     }
 }
 
@@ -297,7 +350,12 @@ fn my_id(data_dir: &Path, outside: &dyn Outside) -> Result<Option<i64>, ConfigEr
     let text = String::from_utf8_lossy(&bytes).lines().next().unwrap_or("").to_owned();
     let id = value::parse_long(&text).ok_or_else(|| {
         let place = Place::Line { file: path, line: 1 };
-        ConfigError::new(ConfigErrorKind::Value, place, format!("{text:?} is not a server id"), "write the N of this server's server.N line, nothing else")
+        ConfigError::new(
+            ConfigErrorKind::Value,
+            place,
+            format!("{text:?} is not a server id"),
+            "write the N of this server's server.N line, nothing else",
+        )
     })?;
     Ok(Some(id))
 }
@@ -315,7 +373,8 @@ fn settle_ensemble(draft: &mut Draft, outside: &dyn Outside) -> Result<(), Confi
     if !is_ensemble {
         return Ok(());
     }
-    let missing = |what: &str, remedy: &str| Err(ConfigError::new(ConfigErrorKind::Missing, place.clone(), what, remedy));
+    let missing =
+        |what: &str, remedy: &str| Err(ConfigError::new(ConfigErrorKind::Missing, place.clone(), what, remedy));
     let quorum = &draft.config.quorum;
     if quorum.init_limit_ticks == 0 {
         return missing("an ensemble is listed but initLimit is not set", "add initLimit=10");
@@ -324,18 +383,28 @@ fn settle_ensemble(draft: &mut Draft, outside: &dyn Outside) -> Result<(), Confi
         return missing("an ensemble is listed but syncLimit is not set", "add syncLimit=5");
     }
     let Some(my_id) = draft.config.server_id else {
-        return missing("an ensemble is listed but <dataDir>/myid is missing", "write the N of this server's server.N line into it");
+        return missing(
+            "an ensemble is listed but <dataDir>/myid is missing",
+            "write the N of this server's server.N line into it",
+        );
     };
     let Some(own) = lines.members.get(&my_id) else {
-        return missing(&format!("<dataDir>/myid says {my_id}, but there is no server.{my_id} line"), "add it, or correct myid");
+        return missing(
+            &format!("<dataDir>/myid says {my_id}, but there is no server.{my_id} line"),
+            "add it, or correct myid",
+        );
     };
     if own.role != draft.config.quorum.peer_type {
         let text = format!("peerType does not match server.{my_id}, which is a {:?}; the server line counts", own.role);
         let at = own.place.clone();
         draft.warn(&at, text.to_lowercase().replacen("peertype", "peerType", 1));
     }
-    let problem = format!("{} servers are listed, which makes this the member of an ensemble; ensembles are not supported yet", lines.members.len());
-    let remedy = "run it standalone by removing the server lines (or all but one), or keep Apache ZooKeeper for this ensemble";
+    let problem = format!(
+        "{} servers are listed, which makes this the member of an ensemble; ensembles are not supported yet",
+        lines.members.len()
+    );
+    let remedy =
+        "run it standalone by removing the server lines (or all but one), or keep Apache ZooKeeper for this ensemble";
     draft.config.refusals.push(ConfigError::new(ConfigErrorKind::Ensemble, place, problem, remedy));
     draft.config.ensemble = Some(EnsembleConfig {
         my_id,
@@ -375,7 +444,11 @@ fn gather_members(draft: &mut Draft, outside: &dyn Outside) -> Result<i64, Confi
 }
 
 /// The client address on this server's own line wins, but must not contradict zoo.cfg (CF-86).
-fn adopt_own_client_address(draft: &mut Draft, own: &ensemble::Member, outside: &dyn Outside) -> Result<(), ConfigError> {
+fn adopt_own_client_address(
+    draft: &mut Draft,
+    own: &ensemble::Member,
+    outside: &dyn Outside,
+) -> Result<(), ConfigError> {
     let Some(listed) = &own.client else { return Ok(()) };
     let ip = outside.resolve(&listed.host).ok_or_else(|| {
         let problem = format!("server.{}: the client host {} cannot be resolved", own.id, listed.host);
@@ -383,10 +456,19 @@ fn adopt_own_client_address(draft: &mut Draft, own: &ensemble::Member, outside: 
     })?;
     let address = SocketAddr::new(ip, listed.port);
     if let Some(configured) = draft.config.client.client_addr {
-        let agrees = if configured.ip().is_unspecified() { configured.port() == address.port() } else { configured == address };
+        let agrees =
+            if configured.ip().is_unspecified() { configured.port() == address.port() } else { configured == address };
         if !agrees {
-            let problem = format!("server.{} says clients connect to {address}, but clientPort and clientPortAddress say {configured}", own.id);
-            return Err(ConfigError::new(ConfigErrorKind::Contradiction, own.place.clone(), problem, "make them agree, or remove clientPort"));
+            let problem = format!(
+                "server.{} says clients connect to {address}, but clientPort and clientPortAddress say {configured}",
+                own.id
+            );
+            return Err(ConfigError::new(
+                ConfigErrorKind::Contradiction,
+                own.place.clone(),
+                problem,
+                "make them agree, or remove clientPort",
+            ));
         }
     }
     draft.config.client.client_addr = Some(address);

@@ -98,9 +98,14 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_with_its_part() {
-        for (text, part) in
-            [("", "missing"), ("3-1", "backwards"), ("1,x", "\"x\""), ("1-", "missing"), ("9000", "beyond"), ("-1", "missing")]
-        {
+        for (text, part) in [
+            ("", "missing"),
+            ("3-1", "backwards"),
+            ("1,x", "\"x\""),
+            ("1-", "missing"),
+            ("9000", "beyond"),
+            ("-1", "missing"),
+        ] {
             let refusal = text.parse::<CpuSet>().unwrap_err();
             assert!(refusal.contains(part), "{text}: {refusal}");
         }

@@ -85,7 +85,11 @@ impl Draft {
         match &key.class {
             Class::Honoured(reading) | Class::Ensemble(reading) => self.read(key, reading, setting),
             Class::Pointless(reading, why) => {
-                self.notice(NoticeLevel::Info, &setting.place, format!("{} is accepted and has no effect: {why}", setting.key));
+                self.notice(
+                    NoticeLevel::Info,
+                    &setting.place,
+                    format!("{} is accepted and has no effect: {why}", setting.key),
+                );
                 self.read(key, reading, setting)
             }
             Class::NotYet(reading, why) => {
@@ -110,28 +114,37 @@ impl Draft {
         let text = setting.value.as_str();
         match reading {
             Reading::Native(min, max, set) => {
-                let number = value::parse_long(text).ok_or_else(|| setting.wrong("is not a whole number", example(key)))?;
+                let number =
+                    value::parse_long(text).ok_or_else(|| setting.wrong("is not a whole number", example(key)))?;
                 if !(*min..=*max).contains(&number) {
                     return Err(setting.wrong("is out of range", format!("write a number from {min} to {max}")));
                 }
                 set(self, number);
             }
             Reading::NativeBool(set) => {
-                let truth = value::strict_bool(text).ok_or_else(|| setting.wrong("is not a truth value", "write true or false"))?;
+                let truth = value::strict_bool(text)
+                    .ok_or_else(|| setting.wrong("is not a truth value", "write true or false"))?;
                 set(self, truth);
             }
-            Reading::Number(min, max, set) => match value::decode_long(text).filter(|number| (*min..=*max).contains(number)) {
-                Some(number) => set(self, number),
-                None => self.fall_back(key, setting, &format!("a whole number from {min} to {max}")),
-            },
-            Reading::Real(min, max, set) => match text.parse::<f64>().ok().filter(|real| (*min..=*max).contains(real)) {
-                Some(real) => set(self, real),
-                None => self.fall_back(key, setting, &format!("a number no larger than {max}")),
-            },
+            Reading::Number(min, max, set) => {
+                match value::decode_long(text).filter(|number| (*min..=*max).contains(number)) {
+                    Some(number) => set(self, number),
+                    None => self.fall_back(key, setting, &format!("a whole number from {min} to {max}")),
+                }
+            }
+            Reading::Real(min, max, set) => {
+                match text.parse::<f64>().ok().filter(|real| (*min..=*max).contains(real)) {
+                    Some(real) => set(self, real),
+                    None => self.fall_back(key, setting, &format!("a number no larger than {max}")),
+                }
+            }
             Reading::Flag(set) => {
                 let truth = value::strict_bool(text);
                 if truth.is_none() {
-                    self.warn(&setting.place, format!("{}={text} is read as false, as ZooKeeper does; write true or false", setting.key));
+                    self.warn(
+                        &setting.place,
+                        format!("{}={text} is read as false, as ZooKeeper does; write true or false", setting.key),
+                    );
                 }
                 set(self, truth.unwrap_or(false));
             }

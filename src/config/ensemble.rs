@@ -82,7 +82,8 @@ pub struct MemberLines {
     pub first_place: Option<Place>,
 }
 
-const SERVER_FORM: &str = "write server.N=host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort]";
+const SERVER_FORM: &str =
+    "write server.N=host:quorumPort:electionPort[:participant|observer][;[clientHost:]clientPort]";
 
 impl MemberLines {
     /// Takes one line if it is one of these three kinds; `false` if it is another key.
@@ -94,8 +95,9 @@ impl MemberLines {
             self.take_group(key, text, place)?;
         } else if key.starts_with("weight") {
             let id = suffix_number(key, place)?;
-            let weight = value::parse_long(text)
-                .ok_or_else(|| bad(place, format!("{key}={text} is not a whole number"), "write a weight, for example weight.1=1"))?;
+            let weight = value::parse_long(text).ok_or_else(|| {
+                bad(place, format!("{key}={text} is not a whole number"), "write a weight, for example weight.1=1")
+            })?;
             self.weights.insert(id, weight);
             self.hierarchical = true;
         } else {
@@ -109,10 +111,18 @@ impl MemberLines {
         let group = suffix_number(key, place)?;
         for id in text.split(':') {
             let id = value::parse_long(id).ok_or_else(|| {
-                bad(place, format!("{key}={text}: {id:?} is not a server id"), "write ids with colons between, for example group.1=1:2:3")
+                bad(
+                    place,
+                    format!("{key}={text}: {id:?} is not a server id"),
+                    "write ids with colons between, for example group.1=1:2:3",
+                )
             })?;
             if self.groups.insert(id, group).is_some_and(|other| other != group) {
-                return Err(bad(place, format!("server {id} is in more than one group"), "put each server in exactly one group"));
+                return Err(bad(
+                    place,
+                    format!("server {id} is in more than one group"),
+                    "put each server in exactly one group",
+                ));
             }
         }
         self.hierarchical = true;
@@ -128,25 +138,36 @@ impl MemberLines {
         let voters = self.voters().count();
         let observers = self.members.len() - voters;
         let place = self.first_place.clone();
-        let refuse = |problem: &str, remedy: &str| Err(ConfigError::new(ConfigErrorKind::Contradiction, place.clone(), problem, remedy));
+        let refuse = |problem: &str, remedy: &str| {
+            Err(ConfigError::new(ConfigErrorKind::Contradiction, place.clone(), problem, remedy))
+        };
         self.judge_groups()?;
         match voters {
-            0 if !standalone_enabled => {
-                refuse("standaloneEnabled=false but no participant is listed", "add server.N lines, or remove standaloneEnabled=false")
+            0 if !standalone_enabled => refuse(
+                "standaloneEnabled=false but no participant is listed",
+                "add server.N lines, or remove standaloneEnabled=false",
+            ),
+            0 if observers > 0 => {
+                refuse("observers without a participant cannot form an ensemble", "list at least one participant")
             }
-            0 if observers > 0 => refuse("observers without a participant cannot form an ensemble", "list at least one participant"),
             0 => Ok(false),
-            1 if standalone_enabled && observers > 0 => {
-                refuse("observers need a quorum, but only one participant is listed", "list more participants, or set standaloneEnabled=false")
-            }
+            1 if standalone_enabled && observers > 0 => refuse(
+                "observers need a quorum, but only one participant is listed",
+                "list more participants, or set standaloneEnabled=false",
+            ),
             1 if standalone_enabled => {
-                notices.push(warning(place, "only one server is listed: the line is ignored and the server runs standalone"));
+                notices.push(warning(
+                    place,
+                    "only one server is listed: the line is ignored and the server runs standalone",
+                ));
                 Ok(false)
             }
             _ => {
                 let text = match voters {
                     1 | 2 => Some("with fewer than three participants no failure is tolerated; list at least three"),
-                    even if even % 2 == 0 => Some("an even number of participants tolerates no more failures than one less; prefer an odd number"),
+                    even if even % 2 == 0 => Some(
+                        "an even number of participants tolerates no more failures than one less; prefer an odd number",
+                    ),
                     _ => None,
                 };
                 notices.extend(text.map(|text| warning(place, text)));
@@ -159,14 +180,19 @@ impl MemberLines {
         if !self.hierarchical {
             return Ok(());
         }
-        for member in self.voters().filter(|member| !self.groups.contains_key(&member.id)) {
+        if let Some(member) = self.voters().find(|member| !self.groups.contains_key(&member.id)) {
             let problem = format!("server {} is in no group, but groups or weights are used", member.id);
             return Err(bad(&member.place, problem, "name every participant in exactly one group.G line"));
         }
-        for id in self.groups.keys().filter(|id| !self.members.contains_key(id)) {
+        if let Some(id) = self.groups.keys().find(|id| !self.members.contains_key(id)) {
             let place = self.first_place.clone();
             let problem = format!("a group names server {id}, which is not listed");
-            return Err(ConfigError::new(ConfigErrorKind::Contradiction, place, problem, format!("add server.{id}=... or take it out of the group")));
+            return Err(ConfigError::new(
+                ConfigErrorKind::Contradiction,
+                place,
+                problem,
+                format!("add server.{id}=... or take it out of the group"),
+            ));
         }
         Ok(())
     }
@@ -190,7 +216,11 @@ fn parse_member(id: i64, text: &str, multi_address: bool, place: &Place) -> Resu
     let (client, secure_client) = (listener(1)?, listener(2)?);
     let written: Vec<&str> = parts[0].split('|').collect();
     if written.len() > 1 && !multi_address {
-        return Err(bad(place, format!("server.{id} lists several addresses"), "set multiAddress.enabled=true, or list one"));
+        return Err(bad(
+            place,
+            format!("server.{id} lists several addresses"),
+            "set multiAddress.enabled=true, or list one",
+        ));
     }
     let mut addresses = Vec::new();
     let mut role = None;
@@ -199,7 +229,11 @@ fn parse_member(id: i64, text: &str, multi_address: bool, place: &Place) -> Resu
         if let Some(its_role) = its_role
             && *role.get_or_insert(its_role) != its_role
         {
-            return Err(bad(place, format!("the addresses of server.{id} have different roles"), "give all of them the same role"));
+            return Err(bad(
+                place,
+                format!("the addresses of server.{id} have different roles"),
+                "give all of them the same role",
+            ));
         }
         addresses.push(address);
     }
@@ -207,7 +241,8 @@ fn parse_member(id: i64, text: &str, multi_address: bool, place: &Place) -> Resu
 }
 
 fn parse_address(id: i64, text: &str, place: &Place) -> Result<(MemberAddress, Option<Role>), ConfigError> {
-    let fields = split_host(text).ok_or_else(|| bad(place, format!("server.{id}: {text:?} has a bracket without its pair"), SERVER_FORM))?;
+    let fields = split_host(text)
+        .ok_or_else(|| bad(place, format!("server.{id}: {text:?} has a bracket without its pair"), SERVER_FORM))?;
     if fields.len() < 3 || fields.len() > 4 || fields[0].is_empty() {
         return Err(bad(place, format!("server.{id}: {text:?} is not host:quorumPort:electionPort"), SERVER_FORM));
     }
@@ -257,8 +292,9 @@ pub(super) fn parse_port(key: &str, text: &str, place: &Place) -> Result<u16, Co
 
 fn suffix_number(key: &str, place: &Place) -> Result<i64, ConfigError> {
     let suffix = key.split_once('.').map_or("", |(_, suffix)| suffix);
-    value::parse_long(suffix)
-        .ok_or_else(|| bad(place, format!("{key}: {suffix:?} is not a number"), "write the id after the dot, for example server.1"))
+    value::parse_long(suffix).ok_or_else(|| {
+        bad(place, format!("{key}: {suffix:?} is not a number"), "write the id after the dot, for example server.1")
+    })
 }
 
 fn bad(place: &Place, problem: impl Into<String>, remedy: impl Into<String>) -> ConfigError {

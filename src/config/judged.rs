@@ -34,12 +34,18 @@ pub(super) fn data_log_dir(draft: &mut Draft, setting: &Setting) -> Judged {
 
 fn directory(draft: &mut Draft, setting: &Setting) -> Result<PathBuf, ConfigError> {
     if setting.value.is_empty() {
-        return Err(setting.wrong("names no directory", format!("write an absolute path, for example {}=/var/lib/ringkeeper", setting.key)));
+        return Err(setting.wrong(
+            "names no directory",
+            format!("write an absolute path, for example {}=/var/lib/ringkeeper", setting.key),
+        ));
     }
     let path = PathBuf::from(&setting.value);
     // A leading ./ says that relative is meant. ZK: VerifyingFileFactory.
     if path.is_relative() && !setting.value.starts_with('.') {
-        let text = format!("{}={} is relative to the working directory; write an absolute path, or ./ before it if that is meant", setting.key, setting.value);
+        let text = format!(
+            "{}={} is relative to the working directory; write an absolute path, or ./ before it if that is meant",
+            setting.key, setting.value
+        );
         draft.warn(&setting.place, text);
     }
     Ok(path)
@@ -84,9 +90,17 @@ pub(super) fn auth_provider(draft: &mut Draft, setting: &Setting) -> Judged {
         "org.apache.zookeeper.server.auth.IPAuthenticationProvider",
     ];
     if !BUILT_IN.contains(&setting.value.as_str()) {
-        let problem = format!("{}={} cannot be honoured: it promises an authentication scheme that is not supported yet", setting.key, setting.value);
+        let problem = format!(
+            "{}={} cannot be honoured: it promises an authentication scheme that is not supported yet",
+            setting.key, setting.value
+        );
         let remedy = "remove it; the schemes world, auth, ip, digest and super are built in";
-        draft.config.refusals.push(ConfigError::new(ConfigErrorKind::Unsupported, setting.place.clone(), problem, remedy));
+        draft.config.refusals.push(ConfigError::new(
+            ConfigErrorKind::Unsupported,
+            setting.place.clone(),
+            problem,
+            remedy,
+        ));
     }
     Ok(())
 }
@@ -136,8 +150,9 @@ pub(super) fn snap_retain_count(draft: &mut Draft, setting: &Setting) -> Judged 
 
 pub(super) fn purge_interval(draft: &mut Draft, setting: &Setting) -> Judged {
     const HOUR_MS: i64 = 3_600_000;
-    let interval_ms = value::interval_ms(&setting.value, HOUR_MS)
-        .ok_or_else(|| setting.wrong("is not an interval", "write hours, or a number with ms, s, m, h or d; 0 switches the purge off"))?;
+    let interval_ms = value::interval_ms(&setting.value, HOUR_MS).ok_or_else(|| {
+        setting.wrong("is not an interval", "write hours, or a number with ms, s, m, h or d; 0 switches the purge off")
+    })?;
     draft.config.journal.purge_interval_ms = interval_ms.max(0) as u64;
     Ok(())
 }
@@ -148,7 +163,10 @@ pub(super) fn snapshot_compression(draft: &mut Draft, setting: &Setting) -> Judg
         "gz" => SnapshotCompression::Gz,
         "snappy" => SnapshotCompression::Snappy,
         other => {
-            draft.warn(&setting.place, format!("{}={other} is not gz or snappy; snapshots are not compressed", setting.key));
+            draft.warn(
+                &setting.place,
+                format!("{}={other} is not gz or snappy; snapshots are not compressed", setting.key),
+            );
             SnapshotCompression::None
         }
     };
@@ -157,9 +175,13 @@ pub(super) fn snapshot_compression(draft: &mut Draft, setting: &Setting) -> Judg
 
 pub(super) fn metrics_provider(draft: &mut Draft, setting: &Setting) -> Judged {
     match setting.value.as_str() {
-        "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider" | "org.apache.zookeeper.metrics.impl.NullMetricsProvider" => Ok(()),
+        "org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"
+        | "org.apache.zookeeper.metrics.impl.NullMetricsProvider" => Ok(()),
         "org.apache.zookeeper.metrics.prometheus.PrometheusMetricsProvider" => {
-            draft.warn(&setting.place, "the Prometheus endpoint does not exist yet; metrics are answered by the word mntr");
+            draft.warn(
+                &setting.place,
+                "the Prometheus endpoint does not exist yet; metrics are answered by the word mntr",
+            );
             Ok(())
         }
         _ => Err(setting.wrong("is not a known metrics provider", "leave it out; Java classes cannot be loaded here")),
@@ -176,16 +198,17 @@ pub(super) fn shards(draft: &mut Draft, setting: &Setting) -> Judged {
 }
 
 pub(super) fn shard_cpus(draft: &mut Draft, setting: &Setting) -> Judged {
-    let cpus = setting
-        .value
-        .parse()
-        .map_err(|reason| setting.wrong(format!("is not a list of CPUs: {reason}"), "write numbers and ranges, for example 1-7 or 0,2,4-6"))?;
+    let cpus = setting.value.parse().map_err(|reason| {
+        setting
+            .wrong(format!("is not a list of CPUs: {reason}"), "write numbers and ranges, for example 1-7 or 0,2,4-6")
+    })?;
     draft.config.cores.shard_cpus = Some(cpus);
     Ok(())
 }
 
 pub(super) fn replication_cpu(draft: &mut Draft, setting: &Setting) -> Judged {
-    let cpu = setting.value.parse().map_err(|_| setting.wrong("is not a CPU number", "write one number, for example 0"))?;
+    let cpu =
+        setting.value.parse().map_err(|_| setting.wrong("is not a CPU number", "write one number, for example 0"))?;
     draft.config.cores.replication_cpu = Some(cpu);
     Ok(())
 }
@@ -193,21 +216,34 @@ pub(super) fn replication_cpu(draft: &mut Draft, setting: &Setting) -> Judged {
 /// Decides which schemes are enforced once both keys are known.
 pub(super) fn settle_enforced_schemes(draft: &mut Draft) -> Judged {
     let Some(enabled) = draft.enforce_auth.clone() else { return Ok(()) };
-    let schemes = draft.enforce_auth_schemes.clone().filter(|schemes| !schemes.value.trim().is_empty()).ok_or_else(|| {
-        enabled.wrong("enforces no scheme", "name some, for example enforce.auth.schemes=digest")
-    })?;
+    let schemes = draft
+        .enforce_auth_schemes
+        .clone()
+        .filter(|schemes| !schemes.value.trim().is_empty())
+        .ok_or_else(|| enabled.wrong("enforces no scheme", "name some, for example enforce.auth.schemes=digest"))?;
     for scheme in schemes.value.split(',').map(str::trim) {
         match scheme {
             "ip" => {}
             "digest" if draft.config.auth.digest_enabled => {}
-            "digest" => return Err(schemes.wrong("names digest", "remove DigestAuthenticationProvider.enabled=false, or enforce another scheme")),
+            "digest" => {
+                return Err(schemes.wrong(
+                    "names digest",
+                    "remove DigestAuthenticationProvider.enabled=false, or enforce another scheme",
+                ));
+            }
             "sasl" | "x509" => {
-                let problem = format!("{}={} cannot be honoured: the scheme {scheme} is not supported yet", schemes.key, schemes.value);
+                let problem = format!(
+                    "{}={} cannot be honoured: the scheme {scheme} is not supported yet",
+                    schemes.key, schemes.value
+                );
                 let place: Place = schemes.place.clone();
                 let refusal = ConfigError::new(ConfigErrorKind::Unsupported, place, problem, "enforce digest or ip");
                 draft.config.refusals.push(refusal);
             }
-            _ => return Err(schemes.wrong(format!("names the unknown scheme {scheme:?}"), "write a comma list of digest and ip")),
+            _ => {
+                return Err(schemes
+                    .wrong(format!("names the unknown scheme {scheme:?}"), "write a comma list of digest and ip"));
+            }
         }
         draft.config.auth.enforce_auth_schemes.push(scheme.to_owned());
     }

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 /// One `-Dname=value`, or another flag of the JVM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flag {
-    Definition { name: String, value: String },
+    Definition {
+        name: String,
+        value: String,
+    },
     /// Heap size, garbage collector and the like.
     Other(String),
 }
@@ -124,7 +127,10 @@ fn word_value(word: &str, variables: &BTreeMap<String, String>) -> Option<String
     quote.is_none().then_some(value)
 }
 
-fn variable(rest: &mut std::iter::Peekable<std::str::Chars<'_>>, variables: &BTreeMap<String, String>) -> Option<String> {
+fn variable(
+    rest: &mut std::iter::Peekable<std::str::Chars<'_>>,
+    variables: &BTreeMap<String, String>,
+) -> Option<String> {
     let is_name = |c: &char| c.is_ascii_alphanumeric() || *c == '_';
     if rest.next_if_eq(&'{').is_some() {
         let inside: String = rest.by_ref().take_while(|c| *c != '}').collect();
@@ -183,9 +189,12 @@ mod tests {
 
     #[test]
     fn shell_beyond_assignments_is_reported_where_it_matters() {
-        for (text, line) in
-            [("JVMFLAGS=$(cat flags)", 1), ("\nif x; then JVMFLAGS=1; fi", 2), ("JVMFLAGS=`id`", 1), ("a\nJVMFLAGS=x cmd", 2)]
-        {
+        for (text, line) in [
+            ("JVMFLAGS=$(cat flags)", 1),
+            ("\nif x; then JVMFLAGS=1; fi", 2),
+            ("JVMFLAGS=`id`", 1),
+            ("a\nJVMFLAGS=x cmd", 2),
+        ] {
             let sourced = after(text);
             assert_eq!(sourced.not_understood, vec![line], "{text}");
             assert_eq!(sourced.variables["JVMFLAGS"], "-Dold=1", "{text}");

@@ -97,12 +97,14 @@ pub fn in_file(name: &str) -> Option<&'static Key> {
 pub fn in_flags(name: &str) -> Option<(&'static Key, String, bool)> {
     let prefixed = name.strip_prefix("zookeeper.").and_then(|short| {
         let found = best(|key| {
-            matches!(key.origin, Origin::Property | Origin::PropertyOrBare | Origin::NativeOrProperty) && key.matches(short)
+            matches!(key.origin, Origin::Property | Origin::PropertyOrBare | Origin::NativeOrProperty)
+                && key.matches(short)
         });
         found.map(|key| (key, short.to_owned(), true))
     });
     prefixed.or_else(|| {
-        let found = best(|key| matches!(key.origin, Origin::Bare | Origin::PropertyOrBare | Origin::Ours) && key.matches(name));
+        let found =
+            best(|key| matches!(key.origin, Origin::Bare | Origin::PropertyOrBare | Origin::Ours) && key.matches(name));
         found.map(|key| (key, name.to_owned(), false))
     })
 }
@@ -116,7 +118,12 @@ fn best(wanted: impl Fn(&Key) -> bool) -> Option<&'static Key> {
 pub fn suggestion(name: &str) -> Option<&'static str> {
     let lower = name.to_lowercase();
     let near = |key: &&Key| (distance(&lower, &key.name.to_lowercase()), key.name);
-    KEYS.iter().filter(|key| !key.name.ends_with('*')).map(|key| near(&key)).min().filter(|(far, _)| *far <= 2).map(|(_, name)| name)
+    KEYS.iter()
+        .filter(|key| !key.name.ends_with('*'))
+        .map(|key| near(&key))
+        .min()
+        .filter(|(far, _)| *far <= 2)
+        .map(|(_, name)| name)
 }
 
 /// Edits between two short texts (Levenshtein).
@@ -146,8 +153,10 @@ const NETTY: &str = "there is no Netty here";
 const THREADS: &str = "there are no such thread pools here; ringkeeper.shards and ringkeeper.shardCpus place the work";
 const LOGGING: &str = "logging is set with --log-level, --log-format and RUST_LOG";
 const CLIENT: &str = "it configures Java clients";
-const NO_SASL: &str = "SASL is not supported, so it has nothing to act on; a configuration that enables SASL is refused";
-const NO_TLS: &str = "TLS is not supported yet, so it has nothing to act on; a configuration that opens a TLS port is refused";
+const NO_SASL: &str =
+    "SASL is not supported, so it has nothing to act on; a configuration that enables SASL is refused";
+const NO_TLS: &str =
+    "TLS is not supported yet, so it has nothing to act on; a configuration that opens a TLS port is refused";
 const NO_ADMIN: &str = "the admin HTTP server does not exist yet; use the four-letter words";
 const TESTING: &str = "it exists for Apache's own tests";
 const JMX: &str = "there is no JMX here";

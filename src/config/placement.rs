@@ -58,7 +58,10 @@ pub fn placement(mask: &[usize], cores: &CoresConfig) -> Result<Placement, Confi
     cpus.sort_unstable();
     cpus.dedup();
     if cpus.is_empty() {
-        return Err(contradiction("the affinity mask of this process is empty", "give it at least one CPU (taskset, cpuset)"));
+        return Err(contradiction(
+            "the affinity mask of this process is empty",
+            "give it at least one CPU (taskset, cpuset)",
+        ));
     }
     judge(&cpus, cores)?;
 
@@ -217,7 +220,11 @@ mod tests {
             (&[0, 1], cores(None, Some("1-2"), None), "ringkeeper.shardCpus names CPU 2"),
             (&[0, 1, 2], cores(Some(1), Some("1-2"), None), "ringkeeper.shards=1"),
             (&[], CoresConfig::default(), "mask of this process is empty"),
-            (&[0], CoresConfig { pin: false, replication_cpu: Some(0), ..CoresConfig::default() }, "ringkeeper.pin=false"),
+            (
+                &[0],
+                CoresConfig { pin: false, replication_cpu: Some(0), ..CoresConfig::default() },
+                "ringkeeper.pin=false",
+            ),
         ] {
             let text = drawn(mask, &settings);
             assert!(text.contains(named), "{text}");

@@ -208,7 +208,8 @@ mod tests {
                 continue;
             }
             let mut theirs = Vec::new();
-            let read = java_properties::PropertiesIter::new(text.as_slice()).read_into(|key, value| theirs.push((key, value)));
+            let read =
+                java_properties::PropertiesIter::new(text.as_slice()).read_into(|key, value| theirs.push((key, value)));
             if read.is_err() {
                 continue;
             }

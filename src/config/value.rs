@@ -62,9 +62,16 @@ mod tests {
 
     #[test]
     fn native_numbers_are_decimal_only() {
-        for (text, value) in
-            [("12", Some(12)), ("-1", Some(-1)), ("+7", Some(7)), ("007", Some(7)), ("0x10", None), ("1.5", None), ("", None), ("1 2", None)]
-        {
+        for (text, value) in [
+            ("12", Some(12)),
+            ("-1", Some(-1)),
+            ("+7", Some(7)),
+            ("007", Some(7)),
+            ("0x10", None),
+            ("1.5", None),
+            ("", None),
+            ("1 2", None),
+        ] {
             assert_eq!(parse_long(text), value, "{text:?}");
         }
     }

@@ -63,6 +63,15 @@ impl Replica {
     /// How often the driver should call [`Replica::on_tick`], in milliseconds.
     pub const TICK_MS: u64 = 50;
 
+    /// The tree with every proposal in it: what shards replicate at the start, when all of it is committed.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    pub fn last_committed(&self) -> Zxid {
+        self.last_committed
+    }
+
     /// News from a shard. Batches are formed in [`Replica::on_turn_end`].
     pub fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects) {
         match mail {

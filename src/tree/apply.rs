@@ -389,8 +389,8 @@ mod tests {
     fn set_data_and_set_acl_take_the_transactions_word_and_miss_nothing_that_is_gone() {
         let mut tree = tree_with(&[create("/a", 1)]);
         let data = |version| Txn::SetData { path: "/a".into(), data: None, version };
-        let _ = run(&mut tree, 9, &data(5)).0.unwrap();
-        let _ = run(&mut tree, 7, &data(3)).0.unwrap();
+        run(&mut tree, 9, &data(5)).0.unwrap();
+        run(&mut tree, 7, &data(3)).0.unwrap();
         let stat = tree.get("/a").unwrap().stat();
         assert_eq!((stat.version, stat.mzxid, stat.mtime, stat.pzxid), (3, Zxid(7), WallMs(1007), Zxid(1)));
         assert_eq!(tree.get("/a").unwrap().data(), None);
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(later, Stat { aversion: 4, ..stat });
         let open = Txn::SetAcl { path: "/a".into(), acl: list(31).into(), version: 5 };
         assert!(matches!(run(&mut tree, 11, &open).1[..], [Change::SetAcl { .. }, Change::ForgetAcl { .. }]));
-        let _ = run(&mut tree, 12, &delete("/a")).0.unwrap();
+        run(&mut tree, 12, &delete("/a")).0.unwrap();
         for txn in [data(6), acl] {
             let (outcome, changes) = run(&mut tree, 12, &txn);
             assert_eq!((outcome, changes.len()), (Err(ErrorCode::NoNode), 0));
@@ -421,8 +421,8 @@ mod tests {
         assert!(matches!(changes.last(), Some(Change::SessionClosed { session: OWNER })));
         assert_eq!((tree.ephemeral_count(), moved(&tree, "/")), (0, (9, 4)));
         // An old log names nobody.
-        let _ = run(&mut tree, 10, &ephemeral("/e", 5)).0.unwrap();
-        let _ = run(&mut tree, 11, &Txn::CloseSession { ephemerals: None }).0.unwrap();
+        run(&mut tree, 10, &ephemeral("/e", 5)).0.unwrap();
+        run(&mut tree, 11, &Txn::CloseSession { ephemerals: None }).0.unwrap();
         assert!(tree.get("/e").is_none() && tree.get("/d").is_some());
         let opened = run(&mut tree, 12, &Txn::CreateSession { timeout_ms: 5 }).1;
         assert!(matches!(opened[..], [Change::SessionOpened { session: OWNER, timeout_ms: 5 }]));
