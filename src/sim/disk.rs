@@ -4,7 +4,7 @@
 //! sectors may survive a cut; afterwards all of it does. File creations, renames and deletions are on the disk
 //! when their operation ends; a cut before that leaves either state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::rng::Rng;
 use crate::base::Zxid;
@@ -32,7 +32,10 @@ pub struct Preparing {
 pub struct Disk {
     segments: BTreeMap<u64, Vec<u8>>,
     snapshots: BTreeMap<i64, Vec<u8>>,
-    in_flight: Option<Batch>,
+    /// One at most, unless sabotage lets the machine run ahead of the disk.
+    in_flight: VecDeque<Batch>,
+    /// Reported synced by a disk that lies.
+    cached: Vec<Batch>,
     preparing: Vec<Preparing>,
     draft: Option<Draft>,
     /// Deleted, but their directory was not synced since: they may come back.
@@ -78,8 +81,8 @@ impl Disk {
     }
 
     /// A write leaves the machine. Errors when the machine breaks its promises.
-    pub fn write(&mut self, batch: Batch) -> Result<(), String> {
-        if self.in_flight.is_some() {
+    pub fn write(&mut self, batch: Batch, may_queue: bool) -> Result<(), String> {
+        if !self.in_flight.is_empty() && !may_queue {
             return Err("a batch was written while another is under way".into());
         }
         let Some(file) = self.segments.get(&batch.segment.0) else {
@@ -91,24 +94,38 @@ impl Disk {
         if end > file.len() || !aligned || batch.bytes.is_empty() {
             return Err(format!("a batch of {} bytes at {} of {}", batch.bytes.len(), batch.offset, file.len()));
         }
-        self.in_flight = Some(batch);
+        self.in_flight.push_back(batch);
         Ok(())
     }
 
     /// The write under way is on the disk.
-    pub fn land(&mut self) -> Option<Batch> {
-        let batch = self.in_flight.take()?;
-        let file = self.segments.get_mut(&batch.segment.0)?;
-        let start = batch.offset as usize;
-        file[start..start + batch.bytes.len()].copy_from_slice(&batch.bytes);
+    pub fn land(&mut self) {
+        let Some(batch) = self.in_flight.pop_front() else { return };
+        self.keep(&batch, |_| true);
         self.durable = self.durable.max(batch.through.0);
         self.last_batch = Some((batch.segment.0, batch.offset));
-        Some(batch)
     }
 
-    /// Forgets the write under way without its having reached the disk; for a disk that lies.
-    pub fn drop_write(&mut self) -> Option<Batch> {
-        self.in_flight.take()
+    /// As [`Disk::land`] as far as anybody can tell before the power is cut; for a disk that lies.
+    pub fn land_in_cache(&mut self) {
+        let Some(batch) = self.in_flight.pop_front() else { return };
+        self.durable = self.durable.max(batch.through.0);
+        self.last_batch = Some((batch.segment.0, batch.offset));
+        self.cached.push(batch);
+    }
+
+    /// The sectors of a write that reach the platter.
+    fn keep(&mut self, batch: &Batch, survives: impl Fn(usize) -> bool) {
+        let Some(file) = self.segments.get_mut(&batch.segment.0) else { return };
+        for (sector, bytes) in batch.bytes.chunks_exact(SECTOR_BYTES).enumerate().filter(|(sector, _)| survives(*sector)) {
+            let to = batch.offset as usize + sector * SECTOR_BYTES;
+            file[to..to + SECTOR_BYTES].copy_from_slice(bytes);
+        }
+    }
+
+    /// The zxid of the snapshot being written.
+    pub fn draft_zxid(&self) -> Option<Zxid> {
+        self.draft.as_ref().map(|draft| draft.zxid)
     }
 
     pub fn prepare(&mut self, preparing: Preparing) -> Result<(), String> {
@@ -181,18 +198,18 @@ impl Disk {
     /// The power is cut. Says what became of what was under way.
     pub fn cut(&mut self, dice: &mut Rng) -> String {
         let mut story = Vec::new();
-        if let Some(batch) = self.in_flight.take() {
-            let sectors = batch.bytes.len() / SECTOR_BYTES;
-            let kept = tear(sectors, dice);
-            if let Some(file) = self.segments.get_mut(&batch.segment.0) {
-                for sector in (0..sectors).filter(|sector| kept[*sector]) {
-                    let from = sector * SECTOR_BYTES;
-                    let to = batch.offset as usize + from;
-                    file[to..to + SECTOR_BYTES].copy_from_slice(&batch.bytes[from..from + SECTOR_BYTES]);
-                }
+        let cached: Vec<Batch> = self.cached.drain(..).collect();
+        for batch in cached {
+            // The lie: what had been synced stays only as luck will have it.
+            if dice.chance(500) {
+                self.keep(&batch, |_| true);
             }
+        }
+        while let Some(batch) = self.in_flight.pop_front() {
+            let kept = tear(batch.bytes.len() / SECTOR_BYTES, dice);
+            self.keep(&batch, |sector| kept[sector]);
             let count = kept.iter().filter(|kept| **kept).count();
-            story.push(format!("batch {} keeps {count} of {sectors} sectors", batch.id.0));
+            story.push(format!("batch {} keeps {count} of {} sectors", batch.id.0, kept.len()));
         }
         for preparing in std::mem::take(&mut self.preparing) {
             match dice.below(3) {
