@@ -268,6 +268,8 @@ impl World {
         self.doomed.clear();
         self.hearing.clear();
         self.count_sessions();
+        let (_, most) = self.ears();
+        self.hearing.values_mut().for_each(|heard| heard.most = most);
         let shards = (0..self.plan.shard_count)
             .map(|shard| {
                 let tree = booted.replica.tree().replicate();

@@ -59,12 +59,10 @@ fn multi(model: &mut Model, header: &TxnHeader, ops: &[Op], ids: &[Id], extended
     match failed {
         None => Txn::Multi(done),
         Some(code) => {
-            let slot = |index: usize| match index.cmp(&done.len()) {
-                std::cmp::Ordering::Less => 0,
-                std::cmp::Ordering::Equal => code,
-                std::cmp::Ordering::Greater => -2,
-            };
-            Txn::Multi((0..ops.len()).map(|index| Txn::Error { code: slot(index) }).collect())
+            // What passed before the failure stays in the record, as in the reference's; nothing of it applies.
+            done.push(Txn::Error { code });
+            done.resize(ops.len(), Txn::Error { code: -2 });
+            Txn::Multi(done)
         }
     }
 }
@@ -187,7 +185,7 @@ fn parent_of(path: &str) -> Option<&str> {
 }
 
 /// The workload stays within ASCII, so only shape and control characters decide.
-fn valid(path: &str) -> bool {
+pub fn valid(path: &str) -> bool {
     path == "/"
         || (path.starts_with('/')
             && path[1..].split('/').all(|name| !name.is_empty() && name != "." && name != "..")

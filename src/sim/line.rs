@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::client::{Event, Hello, Op, Reply, Welcome, password};
-use super::judge::{MARSHALLING_ERROR, NO_WATCHER, UNIMPLEMENTED, permits};
+use super::judge::{BAD_ARGUMENTS, MARSHALLING_ERROR, NO_WATCHER, UNIMPLEMENTED, valid};
 use super::model::Model;
 use super::reads;
 use super::watches::Watches;
@@ -246,7 +246,7 @@ impl Line {
             return Err(format!("the watch event {event:?} of {at:#x} was not sent before it (invariant 9)"));
         }
         if let Op::SetWatches { relative, lists, .. } = &asked.op {
-            let due = self.watches.set(lists, *relative, scene.model, zxid);
+            let due = self.watches.set(lists, *relative, scene.model, zxid, &self.ids);
             let told = std::mem::take(&mut self.catching_up);
             if due != told || reply.error != 0 {
                 return Err(format!("told {told:?}, due was {due:?} at {zxid:#x} (invariant 10)"));
@@ -260,6 +260,9 @@ impl Line {
             Op::AddWatch { path, mode } => {
                 if !matches!(mode, 0 | 1) {
                     return expect_error(reply, MARSHALLING_ERROR);
+                }
+                if !valid(path) {
+                    return expect_error(reply, BAD_ARGUMENTS);
                 }
                 self.watches.add(path, *mode == 1);
                 expect_error(reply, 0)
@@ -338,11 +341,6 @@ impl Line {
                 expect_error(reply, -115)
             }
         }
-    }
-
-    /// Whether the connection's ids may read under `acl`; for the workload's choices.
-    pub fn may(&self, acl: &[crate::base::Acl], perms: i32) -> bool {
-        permits(acl, &self.ids, perms)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a reply must say: the model at the reply's own zxid, nothing older, nothing newer.
 
 use super::client::{Op, Reply, Slot, slots};
-use super::judge::{NO_AUTH, NO_NODE, permits};
+use super::judge::{NO_AUTH, NO_NODE, permits, valid};
 use super::line::expect_error;
 use super::model::{Model, Node, Step};
 use super::watches::{Mode, Table, Watches};
@@ -147,7 +147,7 @@ pub fn arm(watches: &mut Watches, op: &Op, error: i32) {
     match op {
         Op::GetData { path, watch: true } if error == 0 => watches.arm(path, Table::Data, Mode::Standard),
         Op::GetChildren { path, watch: true, .. } if error == 0 => watches.arm(path, Table::Child, Mode::Standard),
-        Op::Exists { path, watch: true } if error == 0 || error == NO_NODE => {
+        Op::Exists { path, watch: true } if error == 0 || (error == NO_NODE && valid(path)) => {
             watches.arm(path, Table::Data, Mode::Standard);
         }
         _ => {}
@@ -186,6 +186,7 @@ fn check_slots(ops: &[Op], txns: &[Txn<'_>], told: &[Slot], stat_of: &dyn Fn(&st
     if told.len() != ops.len() || txns.len() != ops.len() {
         return Err(format!("{} operations, {} transactions, {} slots (invariant 13)", ops.len(), txns.len(), told.len()));
     }
+    let failed = txns.iter().any(|txn| matches!(txn, Txn::Error { .. }));
     for (index, ((op, txn), slot)) in ops.iter().zip(txns).zip(told).enumerate() {
         // A slot shows the stat as its own operation left it; the model keeps the last of the multi. They
         // differ when a later operation touches the node or one of its children.
@@ -200,6 +201,8 @@ fn check_slots(ops: &[Op], txns: &[Txn<'_>], told: &[Slot], stat_of: &dyn Fn(&st
         let stat_fits = |path: &str, stat: &Stat| later_touches(path) || *stat == stat_of(path);
         let fits = match (op, txn, slot) {
             (_, Txn::Error { code }, Slot::Error(told)) => code == told,
+            (_, _, Slot::Error(0)) if failed => true,
+            _ if failed => false,
             (Op::Create { code: 1, .. }, Txn::Create { path, .. }, Slot::Path(told)) => path == told,
             (Op::Create { .. }, Txn::Create { path, .. }, Slot::PathStat(told, stat)) => {
                 path == told && stat_fits(path, stat)

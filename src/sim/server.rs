@@ -407,7 +407,7 @@ impl World {
         let empty = output.is_empty();
         link.line.judged -= room;
         link.unread += room;
-        if !link.severed {
+        if !link.severed && !sent.is_empty() {
             for bytes in pieces(&sent, &mut self.net_dice) {
                 let at = link.to_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
                 self.planned += 1;
@@ -507,7 +507,8 @@ impl World {
 
     /// Brings the list of who may be heard in line with the commit order.
     pub(super) fn count_sessions(&mut self) {
-        let (least, most) = self.ears();
+        // When the replica began to count is not known before the first request is heard; only that it counts.
+        let ((least, _), most) = (self.ears(), 0);
         let model = &self.commits.model;
         let over: Vec<i64> = self.hearing.keys().copied().filter(|id| model.session(*id).is_none()).collect();
         let fresh: Vec<(i64, i32)> =

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::client::{Event, NODE_CHILDREN_CHANGED, NODE_CREATED, NODE_DATA_CHANGED, NODE_DELETED};
-use super::judge::permits;
+use super::judge::{permits, valid};
 use super::model::{Model, Trigger};
 use crate::base::{Acl, Id, Perms};
 
@@ -103,32 +103,37 @@ impl Watches {
         standard || persistent || recursive
     }
 
-    /// setWatches at `zxid`: what is armed, and what is told at once, in order (parity WA-50..57).
-    pub fn set(&mut self, lists: &[Vec<String>; 5], relative: i64, model: &Model, zxid: i64) -> Vec<Event> {
+    /// setWatches at `zxid`: what is armed, and what is told at once, in order (parity WA-50..57). Nobody learns
+    /// of a znode that he may not read (against WA-36), and what cannot be a path is passed over.
+    pub fn set(&mut self, lists: &[Vec<String>; 5], relative: i64, model: &Model, zxid: i64, ids: &[Id]) -> Vec<Event> {
         let mut now = Vec::new();
-        let mut tell = |kind: i32, path: &str| now.push(Event { kind, path: path.to_string() });
-        for path in &lists[0] {
+        let mut tell = |kind: i32, path: &str| {
+            if model.node_at(path, zxid).is_none_or(|node| permits(&node.acl, ids, Perms::READ)) {
+                now.push(Event { kind, path: path.to_string() });
+            }
+        };
+        for path in lists[0].iter().filter(|path| valid(path)) {
             match model.node_at(path, zxid) {
                 None => tell(NODE_DELETED, path),
                 Some(node) if node.mzxid > relative => tell(NODE_DATA_CHANGED, path),
                 Some(_) => self.arm(path, Table::Data, Mode::Standard),
             }
         }
-        for path in &lists[1] {
+        for path in lists[1].iter().filter(|path| valid(path)) {
             match model.node_at(path, zxid) {
                 Some(_) => tell(NODE_CREATED, path),
                 None => self.arm(path, Table::Data, Mode::Standard),
             }
         }
-        for path in &lists[2] {
+        for path in lists[2].iter().filter(|path| valid(path)) {
             match model.node_at(path, zxid) {
                 None => tell(NODE_DELETED, path),
                 Some(node) if node.pzxid > relative => tell(NODE_CHILDREN_CHANGED, path),
                 Some(_) => self.arm(path, Table::Child, Mode::Standard),
             }
         }
-        lists[3].iter().for_each(|path| self.add(path, false));
-        lists[4].iter().for_each(|path| self.add(path, true));
+        lists[3].iter().filter(|path| valid(path)).for_each(|path| self.add(path, false));
+        lists[4].iter().filter(|path| valid(path)).for_each(|path| self.add(path, true));
         now
     }
 }

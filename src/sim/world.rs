@@ -178,7 +178,7 @@ impl World {
             dice,
             net_dice,
             disk_dice,
-            now: 1_000_000,
+            now: 1_000_000_000,
             wall_ms: 1_700_000_000_000,
             queue: BTreeMap::new(),
             planned: 0,
