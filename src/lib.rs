@@ -32,14 +32,14 @@
 
 pub mod admin;
 pub mod base;
-pub mod bench;
+//pub mod bench;
 pub mod codec;
 pub mod config;
 pub mod journal;
 pub mod mail;
 pub mod prep;
 pub mod replica;
-pub mod runtime;
+//pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod sim;

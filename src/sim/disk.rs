@@ -128,10 +128,12 @@ impl Disk {
         self.draft.as_ref().map(|draft| draft.zxid)
     }
 
+    /// A file of that name may be left over from a cut in the middle of its preparation; it is made anew.
     pub fn prepare(&mut self, preparing: Preparing) -> Result<(), String> {
-        if self.segments.contains_key(&preparing.segment.0) {
-            return Err(format!("{:?} is prepared a second time", preparing.segment));
+        if self.last_batch.is_some_and(|(segment, _)| segment >= preparing.segment.0) {
+            return Err(format!("{:?} is prepared although it has been written", preparing.segment));
         }
+        self.segments.remove(&preparing.segment.0);
         self.preparing.push(preparing);
         Ok(())
     }

@@ -23,6 +23,8 @@ pub struct Asked {
     /// The newest zxid anybody had been shown when it was sent: its own must be later (invariant 1), and a sync
     /// must catch up with it (8).
     pub floor: i64,
+    /// When, in microseconds.
+    pub at: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

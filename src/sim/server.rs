@@ -344,7 +344,7 @@ impl World {
     fn judge_outputs(&mut self, shard: usize, before: i64, out: &shard::Effects) -> Result<(), String> {
         let reorder = self.options.sabotage == Some(Sabotage::EventAfterReply);
         let ears = self.ears();
-        let World { server, links, commits, disk, shown, doomed, plan, hearing, .. } = self;
+        let World { server, links, commits, disk, shown, doomed, plan, hearing, summary, .. } = self;
         let Some(server) = server else { return Ok(()) };
         let mut scene = Scene {
             model: &commits.model,
@@ -370,7 +370,11 @@ impl World {
                 }
                 let was_greeting = matches!(link.line.phase, Phase::Greeting(_));
                 let fresh = output[judged..].to_vec();
-                link.line.on_output(&fresh, &mut scene).map_err(|why| format!("link {id}: {why}"))?;
+                let (replies, events) = (link.line.replies, link.line.events);
+                let verdict = link.line.on_output(&fresh, &mut scene);
+                summary.replies += link.line.replies - replies;
+                summary.events += link.line.events - events;
+                verdict.map_err(|why| format!("link {id}: {why}"))?;
                 if was_greeting && link.line.session != 0 {
                     granted(hearing, link, ears);
                 }
@@ -514,7 +518,7 @@ impl World {
         let fresh: Vec<(i64, i32)> =
             model.sessions_at(i64::MAX).filter(|(id, _)| !self.hearing.contains_key(id)).collect();
         for (session, timeout_ms) in fresh {
-            self.hearing.insert(session, Hearing { least, most, timeout_least_ms: timeout_ms, timeout_most_ms: timeout_ms });
+            self.hearing.insert(session, Hearing { least, most, timeout_least_ms: timeout_ms, timeout_most_ms: timeout_ms, lapsed_at: 0 });
         }
         over.into_iter().for_each(|session| self.session_ended(SessionId(session)));
     }

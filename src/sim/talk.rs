@@ -141,7 +141,7 @@ impl World {
             let touches = !matches!(op, Op::Auth { .. });
             let alone = !touches || client.dice.chance(300);
             if let Some(link) = self.links.get_mut(&id) {
-                link.line.asked.push_back(Asked { xid, op, floor: self.shown });
+                link.line.asked.push_back(Asked { xid, op, floor: self.shown, at: self.now });
             }
             if alone {
                 let sent = std::mem::take(&mut bytes);
@@ -186,6 +186,9 @@ impl World {
         } else if whole && idle && readable && current
             && let Some(heard) = self.hearing.get_mut(&link.line.session)
         {
+            if heard.most > 0 && most.saturating_sub(heard.most) >= heard.timeout_least_ms as u64 * 1000 {
+                heard.lapsed_at = self.now;
+            }
             heard.most = heard.most.max(most);
         }
         self.read_socket(id)

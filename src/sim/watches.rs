@@ -28,8 +28,9 @@ pub struct Watches {
 }
 
 impl Watches {
+    /// "" is the root, as for every read.
     pub fn arm(&mut self, path: &str, table: Table, mode: Mode) {
-        self.set.insert((path.to_string(), table, mode));
+        self.set.insert((key(path).to_string(), table, mode));
     }
 
     /// addWatch and the persistent lists of setWatches2.
@@ -56,7 +57,7 @@ impl Watches {
             5 => (table, mode) == (Table::Data, Mode::Recursive),
             _ => false,
         };
-        self.set.iter().filter(|(at, table, mode)| at == path && means(*table, *mode)).cloned().collect()
+        self.set.iter().filter(|(at, table, mode)| at == key(path) && means(*table, *mode)).cloned().collect()
     }
 
     pub fn any_of_kind(&self, path: &str, kind: i32) -> bool {
@@ -136,4 +137,8 @@ impl Watches {
         lists[4].iter().filter(|path| valid(path)).for_each(|path| self.add(path, true));
         now
     }
+}
+
+fn key(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
 }

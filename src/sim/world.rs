@@ -118,6 +118,9 @@ pub struct Hearing {
     /// While a handshake is under way it may be the old or the new one.
     pub timeout_least_ms: i32,
     pub timeout_most_ms: i32,
+    /// When it had last been silent for its whole timeout and then was heard after all: its end may have been
+    /// on its way to the disk already. Microseconds; 0 if never.
+    pub lapsed_at: u64,
 }
 
 pub struct World {
