@@ -379,6 +379,9 @@ impl World {
                     granted(hearing, link, ears);
                 }
             }
+            if link.closing || out.close.iter().any(|close| close.conn == conn) {
+                continue; // Its watches went with it.
+            }
             link.line.on_turn(&scene).map_err(|why| format!("link {id}: {why}"))?;
         }
         Ok(())
