@@ -126,7 +126,11 @@ impl Line {
         if self.phase == Phase::Live && !self.hostile {
             self.advance(scene.model, scene.applied.1);
             if let Some((zxid, event)) = self.expected.front() {
-                return Err(format!("the watch event {event:?} of {zxid:#x} was not sent (invariant 10)"));
+                let cause = scene.model.step(*zxid).map(|step| (&step.header, &step.txn, &step.triggers));
+                return Err(format!(
+                    "the watch event {event:?} of {zxid:#x} was not sent to {:?} (invariant 10); its cause is {cause:?}",
+                    self.ids
+                ));
             }
         }
         Ok(())

@@ -300,6 +300,10 @@ impl World {
         let mut out = shard::Effects::default();
         call(&mut server.shards[shard], now, &mut out);
         self.judge_outputs(shard, before, &out)?;
+        // Known before anything is flushed: flushing the last of it leads back into the shard.
+        for (_, link) in self.links.iter_mut().filter(|(_, link)| link.at_server && usize::from(link.line.shard) == shard) {
+            link.closing |= out.close.iter().any(|close| close.conn == link.line.conn);
+        }
         for mail in out.mail {
             self.mail_replica(shard, mail);
             if !self.burn() {
@@ -322,9 +326,6 @@ impl World {
         for close in out.close {
             if let Some(id) = find(self, close.conn) {
                 self.note(|| format!("link {id} is closed by the server{}", if close.abort { ", reset" } else { "" }));
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.closing = true;
-                }
                 if close.abort { self.hang_up(id)? } else { self.flush(id)? }
             }
             if !self.burn() {
