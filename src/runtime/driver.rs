@@ -286,10 +286,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             match news {
                 DiskNews::Landed(batch) => replica.machine.on_batch_landed(batch, now, says),
                 DiskNews::Failed(what) => replica.machine.on_disk_failed(&what, says),
-                DiskNews::SegmentReady(segment) => replica.machine.on_segment_ready(segment, says),
+                DiskNews::SegmentReady(segment) => replica.machine.on_segment_ready(segment, now, says),
                 DiskNews::SnapshotReady => replica.machine.on_snapshot_ready(says),
-                DiskNews::SnapshotWritten(zxid) => replica.machine.on_snapshot_written(zxid, says),
-                DiskNews::SnapshotFailed(zxid, what) => replica.machine.on_snapshot_failed(zxid, &what, says),
+                DiskNews::SnapshotWritten(zxid) => replica.machine.on_snapshot_written(zxid, now),
+                DiskNews::SnapshotFailed(zxid, what) => replica.machine.on_snapshot_failed(zxid, &what),
             }
         }
         replica.machine.on_turn_end(now, says);
