@@ -1,0 +1,40 @@
+//! The error codes a client may be answered with. An answer, not a failure: the connection lives on.
+
+/// ZooKeeper's `KeeperException.Code`, only those a server sends (parity section 2).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[repr(i32)]
+pub enum ErrorCode {
+    /// Only in the slots of a failed multi, after the op that failed.
+    RuntimeInconsistency = -2,
+    MarshallingError = -5,
+    Unimplemented = -6,
+    BadArguments = -8,
+    UnknownSession = -12,
+    NewConfigNoQuorum = -13,
+    ReconfigInProgress = -14,
+    NoNode = -101,
+    NoAuth = -102,
+    BadVersion = -103,
+    NoChildrenForEphemerals = -108,
+    NodeExists = -110,
+    NotEmpty = -111,
+    SessionExpired = -112,
+    InvalidAcl = -114,
+    AuthFailed = -115,
+    /// Never reaches a client: its connection is closed instead.
+    SessionMoved = -118,
+    NotReadOnly = -119,
+    EphemeralOnLocalSession = -120,
+    NoWatcher = -121,
+    ReconfigDisabled = -123,
+    SessionClosedRequireAuth = -124,
+    QuotaExceeded = -125,
+    ThrottledOp = -127,
+}
+
+impl ErrorCode {
+    /// The number on the wire.
+    pub fn code(self) -> i32 {
+        self as i32
+    }
+}

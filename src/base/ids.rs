@@ -1,0 +1,91 @@
+//! Newtypes for the numbers ZooKeeper speaks in, so that none is mistaken for another.
+
+use std::fmt;
+
+/// A transaction id: high 32 bits the leader's epoch, low 32 bits a counter within it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Zxid(pub i64);
+
+impl Zxid {
+    pub const ZERO: Zxid = Zxid(0);
+    /// What a notification header carries when no transaction triggered it (parity X-07).
+    pub const NONE: Zxid = Zxid(-1);
+
+    /// The leader's epoch; 0 on a standalone server.
+    pub fn epoch(self) -> i64 {
+        self.0 >> 32
+    }
+
+    /// The counter within the epoch.
+    pub fn counter(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The next zxid. Standalone servers count on through the low word into the epoch, as ZooKeeper's do.
+    #[must_use]
+    pub fn next(self) -> Zxid {
+        Zxid(self.0 + 1)
+    }
+}
+
+impl fmt::Debug for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+impl fmt::Display for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+/// A session id; the high byte is the id of the server that issued it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SessionId(pub i64);
+
+impl SessionId {
+    /// "No session yet": asks for a new one in a handshake.
+    pub const NONE: SessionId = SessionId(0);
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+/// A client's own number for a request, echoed in the reply; negative values have fixed meanings.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Xid(pub i32);
+
+impl Xid {
+    /// A watch event pushed by the server.
+    pub const NOTIFICATION: Xid = Xid(-1);
+    /// Every ping reply carries it, whatever the request said (parity X-08).
+    pub const PING: Xid = Xid(-2);
+}
+
+/// One client-serving core of this server, counted from 0.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ShardId(pub u16);
+
+/// One client connection of one shard. A slot is reused; the generation tells its tenants apart.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+/// Where an answer goes: the connection that asked.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Origin {
+    pub shard: ShardId,
+    pub conn: ConnId,
+}

@@ -1,0 +1,38 @@
+//! Every bound of the server in one place, with the relations between them checked when it compiles.
+//!
+//! A queue without a bound is a promise to fall over later. What happens at each bound is said beside it.
+
+/// The journal's unit of alignment: O_DIRECT on every common disk accepts it.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// The most a single journal batch carries. What queues beyond it waits for the next write.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+
+/// The most one transaction record may take; a request that would exceed it is refused before it is logged.
+pub const RECORD_BYTES_MAX: usize = 3 << 20;
+
+/// A journal segment's size unless `preAllocSize` says otherwise.
+pub const SEGMENT_BYTES: u64 = 64 << 20;
+
+/// Requests a connection may have waiting behind its own writes before the shard stops reading from it.
+pub const CONN_PENDING_MAX: usize = 4096;
+
+/// Reply bytes a connection may leave unread before the shard stops reading its requests.
+pub const CONN_OUTPUT_PAUSE_BYTES: usize = 1 << 20;
+
+/// Reply bytes (watch events included) after which a client that never reads is cut off.
+pub const CONN_OUTPUT_MAX_BYTES: usize = 64 << 20;
+
+/// Messages one shard may have under way to the replica; beyond it the shard stops reading from clients.
+pub const MAILBOX_MESSAGES: usize = 16 * 1024;
+
+/// Children a znode needs before `getChildren` is worth a warning in no log at all: there is no limit.
+/// Replies are as long as the list is (parity ZN-68).
+pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+
+const _: () = assert!(BATCH_BYTES_MAX % BLOCK_BYTES == 0);
+const _: () = assert!(SEGMENT_BYTES % BLOCK_BYTES as u64 == 0);
+// The largest legal record must fit one batch with its headers, or it could be accepted and never commit.
+const _: () = assert!(RECORD_BYTES_MAX + 2 * BLOCK_BYTES <= BATCH_BYTES_MAX);
+const _: () = assert!(BATCH_BYTES_MAX as u64 * 2 <= SEGMENT_BYTES);
+const _: () = assert!(CONN_OUTPUT_PAUSE_BYTES < CONN_OUTPUT_MAX_BYTES);

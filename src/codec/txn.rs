@@ -1,0 +1,289 @@
+//! Transactions: what a leader proposes, every journal keeps and every tree applies (spec: disk formats 2.1, 2.2).
+//!
+//! One encoding, Apache's own jute records, serves journal, import and export, and later the learners.
+
+use std::borrow::Cow;
+
+use super::opcode::OpCode;
+use super::{Malformed, Reader, Writer};
+use crate::base::{Acl, SessionId, WallMs, Xid, Zxid};
+
+/// In front of every transaction.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TxnHeader {
+    pub session: SessionId,
+    pub cxid: Xid,
+    pub zxid: Zxid,
+    /// The leader's wall clock when the request was prepared.
+    pub time: WallMs,
+}
+
+/// What kind of znode a create makes, with the number its transaction carries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CreateKind {
+    /// `two` tells create2 (15) from create (1): same record, other number.
+    Plain { two: bool, ephemeral: bool },
+    Container,
+    Ttl { ttl_ms: i64 },
+}
+
+/// A transaction's body, borrowed from wherever it was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Txn<'a> {
+    Create {
+        kind: CreateKind,
+        path: Cow<'a, str>,
+        data: Option<Cow<'a, [u8]>>,
+        acl: Cow<'a, [Acl]>,
+        /// The parent's stored cversion afterwards; -1 in very old logs means "one more".
+        parent_cversion: i32,
+    },
+    /// `container` tells deleteContainer (20) from delete (2).
+    Delete { path: Cow<'a, str>, container: bool },
+    /// `version` is the one afterwards.
+    SetData { path: Cow<'a, str>, data: Option<Cow<'a, [u8]>>, version: i32 },
+    /// As `SetData`, on the configuration node.
+    Reconfig { path: Cow<'a, str>, data: Option<Cow<'a, [u8]>>, version: i32 },
+    SetAcl { path: Cow<'a, str>, acl: Cow<'a, [Acl]>, version: i32 },
+    /// Only inside a multi.
+    Check { path: Cow<'a, str>, version: i32 },
+    Multi(Vec<Txn<'a>>),
+    CreateSession { timeout_ms: i32 },
+    /// `None` in logs older than 3.6: the ephemerals are whatever the session still owns.
+    CloseSession { ephemerals: Option<Vec<Cow<'a, str>>> },
+    /// A failed request; inside a multi, a failed slot.
+    Error { code: i32 },
+}
+
+/// The tree digest a transaction will produce (spec: disk formats 5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TxnDigest {
+    pub version: i32,
+    pub tree: i64,
+}
+
+/// The digest version this server computes.
+pub const DIGEST_VERSION: i32 = 2;
+
+impl Txn<'_> {
+    /// The number in the header.
+    pub fn type_code(&self) -> i32 {
+        match self {
+            Txn::Create { kind: CreateKind::Plain { two: false, .. }, .. } => 1,
+            Txn::Create { kind: CreateKind::Plain { two: true, .. }, .. } => 15,
+            Txn::Create { kind: CreateKind::Container, .. } => 19,
+            Txn::Create { kind: CreateKind::Ttl { .. }, .. } => 21,
+            Txn::Delete { container: false, .. } => 2,
+            Txn::Delete { container: true, .. } => 20,
+            Txn::SetData { .. } => 5,
+            Txn::Reconfig { .. } => 16,
+            Txn::SetAcl { .. } => 7,
+            Txn::Check { .. } => 13,
+            Txn::Multi(_) => 14,
+            Txn::CreateSession { .. } => -10,
+            Txn::CloseSession { .. } => -11,
+            Txn::Error { .. } => -1,
+        }
+    }
+
+    /// Whether this is a multi in which some operation failed, so that nothing of it applies.
+    pub fn is_failed_multi(&self) -> bool {
+        matches!(self, Txn::Multi(ops) if ops.iter().any(|op| matches!(op, Txn::Error { .. })))
+    }
+
+    fn encode_body(&self, w: &mut Writer<'_>) {
+        match self {
+            Txn::Create { kind, path, data, acl, parent_cversion } => {
+                w.string(path);
+                w.buffer(data.as_deref());
+                w.acl(acl);
+                if let CreateKind::Plain { ephemeral, .. } = kind {
+                    w.bool(*ephemeral);
+                }
+                w.i32(*parent_cversion);
+                if let CreateKind::Ttl { ttl_ms } = kind {
+                    w.i64(*ttl_ms);
+                }
+            }
+            Txn::Delete { path, .. } => w.string(path),
+            Txn::SetData { path, data, version } | Txn::Reconfig { path, data, version } => {
+                w.string(path);
+                w.buffer(data.as_deref());
+                w.i32(*version);
+            }
+            Txn::SetAcl { path, acl, version } => {
+                w.string(path);
+                w.acl(acl);
+                w.i32(*version);
+            }
+            Txn::Check { path, version } => {
+                w.string(path);
+                w.i32(*version);
+            }
+            Txn::Multi(ops) => {
+                w.i32(ops.len() as i32);
+                let mut body = Vec::new();
+                for op in ops {
+                    body.clear();
+                    op.encode_body(&mut Writer(&mut body));
+                    w.i32(op.type_code());
+                    w.buffer(Some(&body));
+                }
+            }
+            Txn::CreateSession { timeout_ms } => w.i32(*timeout_ms),
+            Txn::CloseSession { ephemerals } => {
+                let paths = ephemerals.as_deref().unwrap_or_default();
+                w.i32(paths.len() as i32);
+                for path in paths {
+                    w.string(path);
+                }
+            }
+            Txn::Error { code } => w.i32(*code),
+        }
+    }
+
+
+    fn decode_borrowed<'b>(code: i32, r: &mut Reader<'b>) -> Result<Txn<'b>, Malformed> {
+        Ok(match OpCode::from_i32(code) {
+            Some(OpCode::Create | OpCode::Create2) => {
+                let (path, data, acl) = (r.string()?, data(r)?, acl(r)?);
+                let kind = CreateKind::Plain { two: code == 15, ephemeral: r.bool()? };
+                // Logs of 3.3 and older end here (CreateTxnV0).
+                let parent_cversion = if r.is_empty() { -1 } else { r.i32()? };
+                Txn::Create { kind, path, data, acl, parent_cversion }
+            }
+            Some(OpCode::CreateContainer) => Txn::Create {
+                kind: CreateKind::Container,
+                path: r.string()?,
+                data: data(r)?,
+                acl: acl(r)?,
+                parent_cversion: r.i32()?,
+            },
+            Some(OpCode::CreateTtl) => {
+                let (path, data, acl, parent_cversion) = (r.string()?, data(r)?, acl(r)?, r.i32()?);
+                Txn::Create { kind: CreateKind::Ttl { ttl_ms: r.i64()? }, path, data, acl, parent_cversion }
+            }
+            Some(op @ (OpCode::Delete | OpCode::DeleteContainer)) => {
+                Txn::Delete { path: r.string()?, container: op == OpCode::DeleteContainer }
+            }
+            Some(OpCode::SetData) => Txn::SetData { path: r.string()?, data: data(r)?, version: r.i32()? },
+            Some(OpCode::Reconfig) => Txn::Reconfig { path: r.string()?, data: data(r)?, version: r.i32()? },
+            Some(OpCode::SetAcl) => Txn::SetAcl { path: r.string()?, acl: acl(r)?, version: r.i32()? },
+            Some(OpCode::Check) => Txn::Check { path: r.string()?, version: r.i32()? },
+            Some(OpCode::Multi) => {
+                let count = r.count()?.unwrap_or(0);
+                let mut ops = Vec::with_capacity(count.min(r.rest().len() / 8));
+                for _ in 0..count {
+                    let code = r.i32()?;
+                    let body = r.buffer()?.unwrap_or_default();
+                    ops.push(match code {
+                        // A failed slot may still hold the bytes of what it was (ZOOKEEPER-4607).
+                        -1 => Txn::Error { code: Reader::new(body).i32().unwrap_or(0) },
+                        14 => return Err(Malformed("multi inside a multi")),
+                        _ => Txn::decode_borrowed(code, &mut Reader::new(body))?,
+                    });
+                }
+                Txn::Multi(ops)
+            }
+            Some(OpCode::CreateSession) => Txn::CreateSession { timeout_ms: r.i32()? },
+            Some(OpCode::CloseSession) => {
+                // Either a path list, or nothing, or (a writer without closeSession bodies) only a digest.
+                let digest_only = r.rest().len() == DIGEST_BYTES && r.rest()[..4] == DIGEST_VERSION.to_be_bytes();
+                let ephemerals = if r.is_empty() || digest_only { None } else { Some(r.strings()?) };
+                Txn::CloseSession { ephemerals }
+            }
+            Some(OpCode::Error) => Txn::Error { code: r.i32()? },
+            _ => return Err(Malformed("unknown transaction type")),
+        })
+    }
+
+    /// The same transaction, owning its parts.
+    pub fn into_owned(self) -> Txn<'static> {
+        fn own(text: Cow<'_, str>) -> Cow<'static, str> {
+            Cow::Owned(text.into_owned())
+        }
+        fn own_data(data: Option<Cow<'_, [u8]>>) -> Option<Cow<'static, [u8]>> {
+            data.map(|bytes| Cow::Owned(bytes.into_owned()))
+        }
+        match self {
+            Txn::Create { kind, path, data, acl, parent_cversion } => Txn::Create {
+                kind,
+                path: own(path),
+                data: own_data(data),
+                acl: Cow::Owned(acl.into_owned()),
+                parent_cversion,
+            },
+            Txn::Delete { path, container } => Txn::Delete { path: own(path), container },
+            Txn::SetData { path, data, version } => {
+                Txn::SetData { path: own(path), data: own_data(data), version }
+            }
+            Txn::Reconfig { path, data, version } => {
+                Txn::Reconfig { path: own(path), data: own_data(data), version }
+            }
+            Txn::SetAcl { path, acl, version } => {
+                Txn::SetAcl { path: own(path), acl: Cow::Owned(acl.into_owned()), version }
+            }
+            Txn::Check { path, version } => Txn::Check { path: own(path), version },
+            Txn::Multi(ops) => Txn::Multi(ops.into_iter().map(Txn::into_owned).collect()),
+            Txn::CreateSession { timeout_ms } => Txn::CreateSession { timeout_ms },
+            Txn::CloseSession { ephemerals } => Txn::CloseSession {
+                ephemerals: ephemerals.map(|paths| paths.into_iter().map(own).collect()),
+            },
+            Txn::Error { code } => Txn::Error { code },
+        }
+    }
+}
+
+const DIGEST_BYTES: usize = 12;
+
+fn data<'a>(r: &mut Reader<'a>) -> Result<Option<Cow<'a, [u8]>>, Malformed> {
+    Ok(r.buffer()?.map(Cow::Borrowed))
+}
+
+fn acl<'a>(r: &mut Reader<'a>) -> Result<Cow<'a, [Acl]>, Malformed> {
+    let entries = r.acl()?.unwrap_or_default();
+    entries.into_iter().collect::<Option<Vec<Acl>>>().map(Cow::Owned).ok_or(Malformed("ACL entry without an id"))
+}
+
+/// Appends header, body and (when there is one) digest: a log entry's payload.
+pub fn encode(out: &mut Vec<u8>, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>) {
+    let w = &mut Writer(out);
+    w.i64(header.session.0);
+    w.i32(header.cxid.0);
+    w.i64(header.zxid.0);
+    w.i64(header.time.0);
+    w.i32(txn.type_code());
+    txn.encode_body(w);
+    if let Some(digest) = digest {
+        w.i32(digest.version);
+        w.i64(digest.tree);
+    }
+}
+
+/// A log entry's payload, taken apart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Entry<'a> {
+    pub header: TxnHeader,
+    pub txn: Txn<'a>,
+    pub digest: Option<TxnDigest>,
+}
+
+/// Decodes a log entry's payload. The digest is there if bytes are left for it behind the body.
+///
+/// Errors: [`Malformed`] for types no reader knows; a log that holds one cannot be loaded by anybody.
+pub fn decode(payload: &[u8]) -> Result<Entry<'_>, Malformed> {
+    let r = &mut Reader::new(payload);
+    let (session, cxid) = (SessionId(r.i64()?), Xid(r.i32()?));
+    let (zxid, time) = (r.zxid()?, WallMs(r.i64()?));
+    let code = r.i32()?;
+    if code == OpCode::Check.code() {
+        return Err(Malformed("check outside a multi"));
+    }
+    let txn = Txn::decode_borrowed(code, r)?;
+    let digest = if r.rest().len() >= DIGEST_BYTES {
+        Some(TxnDigest { version: r.i32()?, tree: r.i64()? })
+    } else {
+        None
+    };
+    Ok(Entry { header: TxnHeader { session, cxid, zxid, time }, txn, digest })
+}

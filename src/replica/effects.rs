@@ -1,0 +1,18 @@
+//! What the replica asks of its driver. The caller owns the buffer and drains it after each piece of news.
+
+use crate::base::ShardId;
+use crate::journal::DiskEffect;
+use crate::mail::ToShard;
+
+/// Why the server must stop.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Halt(pub String);
+
+#[derive(Default, Debug)]
+pub struct Effects {
+    /// In order; a message to all shards appears once for each.
+    pub mail: Vec<(ShardId, ToShard)>,
+    pub disk: Vec<DiskEffect>,
+    /// The server cannot go on (its disk failed): stop listening, tell the operator, exit non-zero.
+    pub halt: Option<Halt>,
+}

@@ -1,0 +1,159 @@
+//! Machine two: prep, propose, persist, ack, commit, in that order. Lives on: the replication core.
+//!
+//! The tree here runs ahead: a transaction is applied the moment it is proposed, so the next request is judged
+//! against it without an overlay of pending changes. What shards and clients see is the committed stream alone:
+//! every proposal waits in `waiting` until the journal hands out the [`Durable`](crate::journal::Durable) that covers it. Should the disk
+//! fail, the tree that ran ahead dies with the server and is rebuilt from what is durable.
+//!
+//! ```text
+//!   Submit -> prep::judge -> Txn -> tree.apply -> journal.append -> waiting
+//!                                                 journal batch -> disk -> Durable -> waiting -> shards
+//! ```
+//!
+//! Does not know: sockets, files, the time of day (it is told), or how shards are scheduled.
+
+mod boot;
+mod effects;
+mod hearing;
+mod multi;
+mod propose;
+mod reaper;
+mod sessions;
+mod settings;
+mod snapshots;
+mod survey;
+
+pub use boot::{Booted, BootError, BootMedia, boot};
+pub use effects::{Effects, Halt};
+pub use settings::{ReaperSettings, Settings, SnapshotSettings};
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::base::{Now, Origin, SessionId, ShardId, Zxid};
+use crate::codec::txn::TxnDigest;
+use crate::journal::{BatchId, Journal, SegmentId};
+use crate::mail::{Answer, AnswerKind, Changes, Entry, ToReplica, ToShard};
+use crate::session::{SessionIds, SessionTable};
+use crate::tree::Tree;
+
+/// The ordering core of one server.
+pub struct Replica {
+    settings: Settings,
+    /// Holds every proposal, durable or not.
+    tree: Tree,
+    sessions: SessionTable,
+    session_ids: SessionIds,
+    /// The highest id ever issued; snapshots keep it, so that none is issued twice.
+    max_session: SessionId,
+    journal: Journal,
+    last_proposed: Zxid,
+    last_committed: Zxid,
+    /// Proposals and answers on their way, oldest first. An entry leaves when its zxid is durable.
+    waiting: VecDeque<Entry>,
+    hearing: hearing::Hearing,
+    snapshots: snapshots::Snapshots,
+    reaper: reaper::Reaper,
+    survey: survey::Survey,
+    /// The disk failed: nothing is proposed or acknowledged any more.
+    failed: bool,
+}
+
+impl Replica {
+    /// How often the driver should call [`Replica::on_tick`], in milliseconds.
+    pub const TICK_MS: u64 = 50;
+
+    /// News from a shard. Batches are formed in [`Replica::on_turn_end`].
+    pub fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects) {
+        match mail {
+            ToReplica::Submit(submit) => self.on_submit(submit, now),
+            ToReplica::Connect(connect) => self.on_connect(&connect, now),
+            ToReplica::Gone { origin, session } => self.on_gone(session, origin),
+            ToReplica::Heard { shard, sessions, through } => self.on_heard(shard, &sessions, through),
+            ToReplica::Survey { origin, kind } => self.on_survey(origin, kind, out),
+            ToReplica::Surveyed { ticket, shard, report } => self.on_surveyed(ticket, shard, *report, out),
+        }
+    }
+
+    /// The driver has delivered all the news it had: whatever queued becomes the next write.
+    pub fn on_turn_end(&mut self, now: Now, out: &mut Effects) {
+        self.start_due_snapshot(now, out);
+        self.write_next(out);
+        self.release(now, out);
+    }
+
+    /// The batch is written and synced: everything in it is committed, and the next one leaves.
+    pub fn on_batch_landed(&mut self, batch: BatchId, now: Now, out: &mut Effects) {
+        let durable = self.journal.landed(batch);
+        assert!(durable.through() <= self.last_proposed, "only proposals are ever written");
+        self.last_committed = self.last_committed.max(durable.through());
+        self.close_durable_snapshot(out);
+        self.write_next(out);
+        self.release(now, out);
+    }
+
+    /// A journal write or sync failed. It is final: a failed sync says nothing about what is on disk, so
+    /// nothing more is acknowledged and the server stops (disk full included).
+    pub fn on_disk_failed(&mut self, what: &str, out: &mut Effects) {
+        self.failed = true;
+        out.halt.get_or_insert(Halt(format!(
+            "the journal cannot be written: {what}. Nothing after {} was acknowledged and nothing before it is lost; \
+             make the disk writable (free space, repair, remount) and start again",
+            self.last_committed
+        )));
+    }
+
+    pub fn on_segment_ready(&mut self, segment: SegmentId, out: &mut Effects) {
+        self.journal.segment_ready(segment);
+        self.write_next(out);
+    }
+
+    /// Time passes; called every [`Replica::TICK_MS`] or so.
+    pub fn on_tick(&mut self, now: Now, out: &mut Effects) {
+        self.expire_sessions(now);
+        self.reap(now);
+        self.purge_when_due(now, out);
+        if !self.failed {
+            self.journal.seal_when_idle(now.mono, &mut out.disk);
+        }
+        self.on_turn_end(now, out);
+    }
+
+    fn write_next(&mut self, out: &mut Effects) {
+        if !self.failed {
+            self.journal.next_batch(&mut out.disk);
+        }
+    }
+
+    /// Queues an answer behind everything proposed so far, so that answers keep the order of their questions.
+    fn answer(&mut self, to: Origin, kind: AnswerKind) {
+        self.waiting.push_back(Entry {
+            zxid: self.last_proposed,
+            changes: Changes::new(),
+            answer: Some(Answer { to, kind }),
+        });
+    }
+
+    /// Sends every shard what has become durable.
+    fn release(&mut self, now: Now, out: &mut Effects) {
+        if self.failed {
+            return;
+        }
+        let ready = self.waiting.iter().take_while(|entry| entry.zxid <= self.last_committed).count();
+        if ready == 0 {
+            return;
+        }
+        let entries: Arc<[Entry]> = self.waiting.drain(..ready).collect();
+        self.survey.on_committed(&entries, now);
+        for shard in 0..self.settings.shard_count {
+            out.mail.push((ShardId(shard), ToShard::Batch(Arc::clone(&entries))));
+        }
+    }
+
+    fn digest(&self) -> Option<TxnDigest> {
+        self.settings.digest.then(|| TxnDigest {
+            version: crate::codec::txn::DIGEST_VERSION,
+            tree: self.tree.digest(),
+        })
+    }
+}

@@ -1,0 +1,127 @@
+//! From a submitted request to a proposal: judged, applied to the tree that runs ahead, appended to the journal.
+
+use std::borrow::Cow;
+
+use super::Replica;
+use crate::base::{ErrorCode, Now, SessionId, WallMs, Xid, Zxid};
+use crate::codec::Reader;
+use crate::codec::opcode::OpCode;
+use crate::codec::request::Request;
+use crate::codec::txn::{self, Txn, TxnDigest, TxnHeader};
+use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Submit};
+use crate::prep::Judge;
+use crate::tree::Change;
+
+impl Replica {
+    pub(super) fn on_submit(&mut self, submit: Submit, now: Now) {
+        if self.failed {
+            return; // The server is stopping; an unanswered request is an honest "maybe".
+        }
+        if self.sessions.owner(submit.session) != Some(submit.origin) {
+            // Expired, closed, or moved to another connection (parity SE-21): no answer, an end.
+            return self.answer(submit.origin, AnswerKind::Hangup);
+        }
+        let request = match Request::decode(submit.op, Reader::new(&submit.body)) {
+            Ok(request) => request,
+            Err(_) => return self.refuse(&submit, ErrorCode::MarshallingError, now),
+        };
+        match request {
+            Request::Sync { .. } => self.answer(submit.origin, AnswerKind::Reply {
+                xid: submit.xid,
+                error: None,
+                body: Body::Encoded(submit.body.clone()),
+            }),
+            Request::CloseSession => self.close_session(submit.session, submit.xid, now),
+            Request::Multi(ops) => self.propose_multi(&submit, &ops, now),
+            Request::Reconfig => self.refuse(&submit, ErrorCode::ReconfigDisabled, now),
+            request => {
+                let judge =
+                    Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids };
+                match judge.judge(&request) {
+                    Some(Ok(txn)) => self.propose_one(&submit, &txn, now),
+                    Some(Err(code)) => self.refuse(&submit, code, now),
+                    None => self.refuse(&submit, ErrorCode::Unimplemented, now),
+                }
+            }
+        }
+    }
+
+    /// A single operation that passed its judgement.
+    fn propose_one(&mut self, submit: &Submit, txn: &Txn<'_>, now: Now) {
+        let header = self.next_header(submit.session, submit.xid, now.wall);
+        let mut changes = Changes::new();
+        if let Err(code) = self.tree.apply(&header, txn, &mut changes) {
+            // The judgement said it would apply; a tree that disagrees with it must not be served any longer.
+            panic!("{} was judged legal but does not apply: {code:?} {txn:?}", header.zxid);
+        }
+        let body = self.reply_body(submit.op, &changes);
+        self.log(&header, txn, self.digest());
+        self.wait(header.zxid, changes, Some(reply(submit, None, body)));
+    }
+
+    /// A failed write consumes its zxid and is logged like any other, without a digest (parity ZN-65).
+    pub(super) fn refuse(&mut self, submit: &Submit, code: ErrorCode, now: Now) {
+        let header = self.next_header(submit.session, submit.xid, now.wall);
+        self.log(&header, &Txn::Error { code: code.code() }, None);
+        self.wait(header.zxid, Changes::new(), Some(reply(submit, Some(code), Body::None)));
+    }
+
+    /// Proposes what this server wants itself: session ends, reaped containers. Nobody waits for the reply.
+    pub(super) fn propose_own(&mut self, session: SessionId, cxid: Xid, txn: &Txn<'_>, now: Now) -> (Zxid, Changes) {
+        let header = self.next_header(session, cxid, now.wall);
+        let mut changes = Changes::new();
+        if let Err(code) = self.tree.apply(&header, txn, &mut changes) {
+            panic!("{} is this server's own and does not apply: {code:?} {txn:?}", header.zxid);
+        }
+        self.log(&header, txn, self.digest());
+        (header.zxid, changes)
+    }
+
+    pub(super) fn next_header(&mut self, session: SessionId, cxid: Xid, time: WallMs) -> TxnHeader {
+        self.last_proposed = self.last_proposed.next();
+        TxnHeader { session, cxid, zxid: self.last_proposed, time }
+    }
+
+    pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>) {
+        self.journal.append(header.zxid, |record| txn::encode(record, header, txn, digest));
+        self.snapshots.on_record();
+    }
+
+    pub(super) fn wait(&mut self, zxid: Zxid, changes: Changes, answer: Option<Answer>) {
+        self.waiting.push_back(Entry { zxid, changes, answer });
+    }
+
+    /// What the client of a successful `op` reads. The changed znode is the first that changes; a quota's
+    /// usage comes after it.
+    pub(super) fn reply_body(&self, op: OpCode, changes: &Changes) -> Body {
+        let node = changes.iter().find_map(|change| match change {
+            Change::Insert { node, .. } | Change::SetData { node } | Change::SetAcl { node } => Some(node),
+            _ => None,
+        });
+        let Some(node) = node else { return Body::None };
+        let stat = || self.tree.get(node.path()).map(|found| found.stat()).unwrap_or_default();
+        match op {
+            OpCode::Create => Body::Path(node.clone()),
+            OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => Body::PathStat(node.clone(), stat()),
+            OpCode::SetData | OpCode::SetAcl => Body::Stat(stat()),
+            _ => Body::None,
+        }
+    }
+
+    /// Deletes containers and TTL nodes that nobody uses, a few at a time.
+    pub(super) fn reap(&mut self, now: Now) {
+        for path in self.reaper.due(&self.tree, now) {
+            let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &[] };
+            // Judged again: between the scan and now it may have got a child.
+            if let Ok(Txn::Delete { .. }) = judge.delete_container(&path) {
+                let txn = Txn::Delete { path: Cow::Owned(path.into_string()), container: true };
+                let (zxid, changes) = self.propose_own(SessionId::NONE, Xid::default(), &txn, now);
+                self.wait(zxid, changes, None);
+            }
+        }
+    }
+}
+
+pub(super) fn reply(submit: &Submit, error: Option<ErrorCode>, body: Body) -> Answer {
+    Answer { to: submit.origin, kind: AnswerKind::Reply { xid: submit.xid, error, body } }
+}

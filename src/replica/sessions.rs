@@ -1,0 +1,88 @@
+//! Sessions begin, move between connections, fall silent and end (parity section 5).
+
+use std::borrow::Cow;
+
+use super::Replica;
+use crate::base::{Instant, Now, Origin, SessionId, ShardId, Xid};
+use crate::codec::txn::Txn;
+use crate::mail::{Answer, AnswerKind, Body, Connect};
+
+impl Replica {
+    /// A handshake. The shard has checked the password of a session that claims to exist.
+    pub(super) fn on_connect(&mut self, connect: &Connect, now: Now) {
+        let origin = connect.origin;
+        if self.failed {
+            return;
+        }
+        if connect.last_zxid_seen > self.last_committed {
+            // Not "proposed": what only runs ahead in memory must not be promised to anybody.
+            return self.answer(origin, AnswerKind::Behind);
+        }
+        if connect.session == SessionId::NONE {
+            return self.open_session(connect, now);
+        }
+        if !self.sessions.touch(connect.session, self.hearing.now(), connect.timeout_ms) {
+            return self.answer(origin, AnswerKind::Refused);
+        }
+        if let Some(before) = self.sessions.owner(connect.session)
+            && before != origin
+        {
+            self.answer(before, AnswerKind::Hangup); // The client is here now (parity SE-23).
+        }
+        self.sessions.set_owner(connect.session, Some(origin));
+        self.answer(origin, AnswerKind::Granted { session: connect.session, timeout_ms: connect.timeout_ms });
+    }
+
+    fn open_session(&mut self, connect: &Connect, now: Now) {
+        let session = self.session_ids.next();
+        self.max_session = session;
+        self.sessions.open(session, connect.timeout_ms, self.hearing.now());
+        self.sessions.set_owner(session, Some(connect.origin));
+        let txn = Txn::CreateSession { timeout_ms: connect.timeout_ms };
+        let (zxid, changes) = self.propose_own(session, Xid::default(), &txn, now);
+        let kind = AnswerKind::Granted { session, timeout_ms: connect.timeout_ms };
+        self.wait(zxid, changes, Some(Answer { to: connect.origin, kind }));
+    }
+
+    /// The client ended its session: its request is answered once the end is durable, then it is hung up on.
+    pub(super) fn close_session(&mut self, session: SessionId, xid: Xid, now: Now) {
+        self.end_session(session, xid, AnswerKind::Reply { xid, error: None, body: Body::None }, now);
+    }
+
+    /// Ends a session for good, with all its ephemerals, at one zxid. Its connection, if it has one, is told.
+    fn end_session(&mut self, session: SessionId, cxid: Xid, told: AnswerKind, now: Now) {
+        let ephemerals = self.settings.close_session_lists_ephemerals.then(|| {
+            self.tree.ephemerals_of(session).map(|path| Cow::Owned(path.to_owned())).collect()
+        });
+        let owner = self.sessions.close(session);
+        let (zxid, changes) = self.propose_own(session, cxid, &Txn::CloseSession { ephemerals }, now);
+        self.wait(zxid, changes, owner.map(|to| Answer { to, kind: told }));
+    }
+
+    pub(super) fn on_heard(&mut self, shard: ShardId, sessions: &[(SessionId, Instant)], through: Instant) {
+        for (session, heard) in sessions {
+            let heard = self.hearing.at(*heard);
+            self.sessions.hear(*session, heard);
+        }
+        self.hearing.shard_heard(shard, through);
+    }
+
+    /// The connection is gone; its session waits, ownerless, for the next one or its expiry.
+    pub(super) fn on_gone(&mut self, session: SessionId, origin: Origin) {
+        if self.sessions.owner(session) == Some(origin) {
+            self.sessions.set_owner(session, None);
+        }
+    }
+
+    /// Ends the sessions whose silence every shard has confirmed.
+    pub(super) fn expire_sessions(&mut self, now: Now) {
+        self.hearing.advance(now.mono);
+        if self.failed {
+            return;
+        }
+        for session in self.sessions.expired(self.hearing.confirmed()) {
+            tracing::info!(%session, "session expired: nothing was heard of its client for its timeout");
+            self.end_session(session, Xid::default(), AnswerKind::Hangup, now);
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What an operator may set about the replication core.
+
+use crate::prep::Rules;
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub rules: Rules,
+    /// Milliseconds; the width of an expiry bucket (`tickTime`).
+    pub tick_ms: u64,
+    /// High byte of the session ids this server issues; 1 when standalone.
+    pub server_id: u8,
+    pub shard_count: u16,
+    /// Size of the journal segments to come, in bytes (`preAllocSize`).
+    pub segment_bytes: u64,
+    /// Attach a tree digest to every transaction (`digest.enabled`).
+    pub digest: bool,
+    /// Write closeSession transactions with the list of what they delete (`closeSessionTxn.enabled`).
+    pub close_session_lists_ephemerals: bool,
+    pub snapshots: SnapshotSettings,
+    pub reaper: ReaperSettings,
+}
+
+/// When to snapshot, and what to keep (parity RT-20, CF-190..195).
+#[derive(Clone, Debug)]
+pub struct SnapshotSettings {
+    /// Transactions between snapshots, at most; the real count is drawn between half of it and all.
+    pub snap_count: u64,
+    /// Journal bytes between snapshots, at most; `None` disables this trigger.
+    pub snap_bytes: Option<u64>,
+    /// Snapshots that purging leaves.
+    pub retain_count: usize,
+    /// Hours between purges, in milliseconds; `None`: never purge.
+    pub purge_interval_ms: Option<u64>,
+}
+
+/// The background deletion of unused containers and outdated TTL nodes (parity ZN-43..46).
+#[derive(Clone, Debug)]
+pub struct ReaperSettings {
+    pub check_interval_ms: u64,
+    pub max_per_minute: u64,
+    /// `None`: containers that never had a child stay.
+    pub max_never_used_ms: Option<u64>,
+}

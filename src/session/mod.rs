@@ -1,0 +1,15 @@
+//! Sessions: who is alive, until when, and how ids and passwords are made.
+//!
+//! Deadlines are judged in heard time ([`HearingClock`]): a stall of the server expires nobody.
+//!
+//! Does not know: connections, znodes, or how a closeSession gets committed; it only says who must go.
+
+mod hearing;
+mod ids;
+mod password;
+mod table;
+
+pub use hearing::HearingClock;
+pub use ids::SessionIds;
+pub use password::{password, password_is};
+pub use table::SessionTable;

@@ -1,0 +1,226 @@
+//! Who lives, and until when: sessions in buckets one tick wide (parity SE-10..SE-17).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::base::{Instant, Origin, SessionId};
+
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    /// The one in the createSession transaction: what snapshots keep (parity SE-17).
+    timeout_ms: i32,
+    /// The one its latest connection negotiated: what deadlines are made of.
+    live_timeout_ms: i32,
+    /// Milliseconds of heard time; `None` once it is closing.
+    deadline: Option<u64>,
+    heard: Instant,
+    owner: Option<Origin>,
+}
+
+/// Every session of the server. ZK: SessionTrackerImpl with its ExpiryQueue.
+#[derive(Debug)]
+pub struct SessionTable {
+    tick_ms: u64,
+    sessions: BTreeMap<SessionId, Session>,
+    buckets: BTreeMap<u64, BTreeSet<SessionId>>,
+}
+
+impl SessionTable {
+    /// # Panics
+    /// If `tick_ms` is 0.
+    pub fn new(tick_ms: u64) -> SessionTable {
+        assert!(tick_ms > 0, "a tick takes time");
+        SessionTable { tick_ms, sessions: BTreeMap::new(), buckets: BTreeMap::new() }
+    }
+
+    /// The end of the bucket in which a session heard at `heard` expires, in milliseconds of heard time.
+    fn deadline(&self, heard: Instant, timeout_ms: i32) -> u64 {
+        let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
+        (heard.millis().saturating_add(timeout_ms) / self.tick_ms).saturating_add(1).saturating_mul(self.tick_ms)
+    }
+
+    /// A session with a full timeout from `now` (heard time). One that is there already, closing or not, is
+    /// as new, and keeps its owner.
+    pub fn open(&mut self, id: SessionId, timeout_ms: i32, now: Instant) {
+        let owner = self.close(id);
+        let deadline = self.deadline(now, timeout_ms);
+        self.buckets.entry(deadline).or_default().insert(id);
+        self.sessions.insert(id, Session { timeout_ms, live_timeout_ms: timeout_ms, deadline: Some(deadline), heard: now, owner });
+    }
+
+    /// Forgets a session; hands out who owned it.
+    pub fn close(&mut self, id: SessionId) -> Option<Origin> {
+        let session = self.sessions.remove(&id)?;
+        self.leave_bucket(id, session.deadline);
+        session.owner
+    }
+
+    fn leave_bucket(&mut self, id: SessionId, deadline: Option<u64>) {
+        let Some(deadline) = deadline else { return };
+        if let Some(bucket) = self.buckets.get_mut(&deadline) {
+            bucket.remove(&id);
+            if bucket.is_empty() {
+                self.buckets.remove(&deadline);
+            }
+        }
+    }
+
+    /// The stored timeout, in milliseconds.
+    pub fn timeout_ms(&self, id: SessionId) -> Option<i32> {
+        self.sessions.get(&id).map(|session| session.timeout_ms)
+    }
+
+    pub fn contains(&self, id: SessionId) -> bool {
+        self.sessions.contains_key(&id)
+    }
+
+    /// Whether its closeSession is under way: it can be neither used nor renewed (parity SE-13).
+    pub fn is_closing(&self, id: SessionId) -> bool {
+        self.sessions.get(&id).is_some_and(|session| session.deadline.is_none())
+    }
+
+    /// From now on it is neither touched nor expired (again).
+    pub fn mark_closing(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            let deadline = session.deadline.take();
+            self.leave_bucket(id, deadline);
+        }
+    }
+
+    /// As [`SessionTable::touch`], over the connection it was last renewed on.
+    pub fn hear(&mut self, id: SessionId, heard: Instant) -> bool {
+        match self.sessions.get(&id).map(|session| session.live_timeout_ms) {
+            Some(timeout_ms) => self.touch(id, heard, timeout_ms),
+            None => false,
+        }
+    }
+
+    /// The session was heard at `heard` (heard time) over a connection with that timeout. `false` if there
+    /// is no such session or it is closing. News older than what is known changes nothing.
+    pub fn touch(&mut self, id: SessionId, heard: Instant, timeout_ms: i32) -> bool {
+        let deadline = self.deadline(heard, timeout_ms);
+        let Some(session) = self.sessions.get_mut(&id) else { return false };
+        let Some(old) = session.deadline else { return false };
+        session.live_timeout_ms = timeout_ms;
+        if heard < session.heard {
+            return true;
+        }
+        session.heard = heard;
+        if old != deadline {
+            session.deadline = Some(deadline);
+            self.leave_bucket(id, Some(old));
+            self.buckets.entry(deadline).or_default().insert(id);
+        }
+        true
+    }
+
+    /// Which connection the session belongs to; `None` to set it free.
+    pub fn set_owner(&mut self, id: SessionId, owner: Option<Origin>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.owner = owner;
+        }
+    }
+
+    pub fn owner(&self, id: SessionId) -> Option<Origin> {
+        self.sessions.get(&id)?.owner
+    }
+
+    /// Takes the sessions whose bucket ended by `heard_through` (heard time), in order of their deadlines,
+    /// and marks them closing. They stay in the table until [`SessionTable::close`].
+    pub fn expired(&mut self, heard_through: Instant) -> Vec<SessionId> {
+        let mut expired = Vec::new();
+        while let Some(bucket) = self.buckets.first_entry()
+            && *bucket.key() <= heard_through.millis()
+        {
+            expired.extend(bucket.remove());
+        }
+        for id in &expired {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.deadline = None;
+            }
+        }
+        expired
+    }
+
+    /// Deadlines (milliseconds of heard time) and who expires at each, in order: the `dump` word.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, &BTreeSet<SessionId>)> {
+        self.buckets.iter().map(|(deadline, ids)| (*deadline, ids))
+    }
+
+    pub fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty()
+    }
+
+    /// Sessions by id with their stored timeouts in milliseconds, closing ones included: what a snapshot keeps.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, i32)> {
+        self.sessions.iter().map(|(id, session)| (*id, session.timeout_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ConnId, ShardId};
+
+    const A: SessionId = SessionId(10);
+    const B: SessionId = SessionId(20);
+
+    fn ms(ms: u64) -> Instant {
+        Instant(ms * 1000)
+    }
+
+    #[test]
+    fn deadlines_are_the_end_of_the_bucket_after_the_timeout() {
+        let table = SessionTable::new(2000);
+        for (now, timeout, deadline) in [(0, 4000, 6000), (1999, 4000, 6000), (2000, 4000, 8000), (100, 1, 2000)] {
+            assert_eq!(table.deadline(ms(now), timeout), deadline, "{now} {timeout}");
+        }
+    }
+
+    #[test]
+    fn silence_expires_a_session_once_and_closing_is_for_good() {
+        let mut table = SessionTable::new(100);
+        table.open(A, 250, ms(0));
+        table.open(B, 250, ms(0));
+        assert!(table.touch(B, ms(90), 250));
+        assert_eq!(table.buckets().map(|(at, ids)| (at, ids.len())).collect::<Vec<_>>(), [(300, 1), (400, 1)]);
+        assert_eq!(table.expired(ms(299)), []);
+        assert_eq!(table.expired(ms(300)), [A]);
+        assert_eq!(table.expired(ms(300)), []);
+        assert!(table.is_closing(A) && table.contains(A) && !table.is_closing(B));
+        assert!(!table.touch(A, ms(310), 250));
+        table.mark_closing(B);
+        assert_eq!(table.expired(ms(10_000)), []);
+        assert_eq!(table.iter().collect::<Vec<_>>(), [(A, 250), (B, 250)]);
+        table.close(A);
+        assert!(!table.contains(A) && !table.is_closing(A) && !table.touch(A, ms(0), 1));
+    }
+
+    #[test]
+    fn a_touch_uses_the_connections_timeout_and_late_news_changes_nothing() {
+        let mut table = SessionTable::new(100);
+        table.open(A, 1000, ms(0));
+        assert!(table.touch(A, ms(50), 200));
+        assert_eq!(table.timeout_ms(A), Some(1000));
+        assert!(table.touch(A, ms(10), 5000));
+        assert_eq!(table.expired(ms(300)), [A]);
+    }
+
+    #[test]
+    fn an_owner_stays_through_renewal_and_goes_with_the_session() {
+        let origin = Origin { shard: ShardId(1), conn: ConnId { slot: 2, generation: 3 } };
+        let mut table = SessionTable::new(100);
+        table.open(A, 100, ms(0));
+        assert_eq!(table.owner(A), None);
+        table.set_owner(A, Some(origin));
+        table.open(A, 100, ms(5));
+        assert_eq!(table.owner(A), Some(origin));
+        assert_eq!(table.buckets().count(), 1);
+        assert_eq!(table.close(A), Some(origin));
+        assert_eq!(table.owner(A), None);
+        assert!(table.is_empty() && table.buckets().next().is_none());
+    }
+}

@@ -1,0 +1,64 @@
+//! From a path to its slot: hash tables of slot numbers, the paths themselves being the payloads'.
+//!
+//! There are many small tables instead of one: a table that is full rehashes by visiting every path it
+//! holds, and one table of a million paths would stop its core for a tenth of a second.
+
+use std::hash::Hasher;
+
+use foldhash::SharedSeed;
+use foldhash::fast::FoldHasher;
+use hashbrown::HashTable;
+
+use super::slab::Slab;
+
+const PARTS: usize = 256;
+// Fixed, because a run of the simulator must replay from its seed alone; nothing ever iterates over these.
+const SEED: u64 = 0x7a6e_6f64_6573;
+
+/// A path's hash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct PathHash(u64);
+
+impl PathHash {
+    pub fn of(path: &[u8]) -> PathHash {
+        let mut hasher = FoldHasher::with_seed(SEED, SharedSeed::global_fixed());
+        hasher.write(path);
+        PathHash(hasher.finish())
+    }
+
+    /// From bits the table itself does not use first (it takes the lowest and the top seven).
+    fn part(self) -> usize {
+        (self.0 >> 40) as usize % PARTS
+    }
+}
+
+#[derive(Clone)]
+pub(super) struct Names {
+    parts: Box<[HashTable<u32>]>,
+}
+
+impl Names {
+    pub fn new() -> Names {
+        Names { parts: (0..PARTS).map(|_| HashTable::new()).collect() }
+    }
+
+    /// Memory taken, in bytes.
+    pub fn memory(&self) -> usize {
+        self.parts.iter().map(|part| size_of_val(part) + part.allocation_size()).sum()
+    }
+
+    pub fn find(&self, slab: &Slab, hash: PathHash, path: &[u8]) -> Option<u32> {
+        self.parts[hash.part()].find(hash.0, |slot| slab.at(*slot).znode().path_bytes() == path).copied()
+    }
+
+    /// `slot` holds a path that is in no table yet.
+    pub fn insert(&mut self, slab: &Slab, hash: PathHash, slot: u32) {
+        let rehash = |slot: &u32| PathHash::of(slab.at(*slot).znode().path_bytes()).0;
+        self.parts[hash.part()].insert_unique(hash.0, slot, rehash);
+    }
+
+    pub fn remove(&mut self, hash: PathHash, slot: u32) {
+        let entry = self.parts[hash.part()].find_entry(hash.0, |other| *other == slot);
+        entry.expect("a slot in use is named").remove();
+    }
+}

@@ -1,0 +1,295 @@
+//! One version of one znode: immutable, shared between the trees of all cores, one allocation.
+
+use crate::base::{SessionId, WallMs, Zxid};
+use smallvec::SmallVec;
+use triomphe::ThinArc;
+
+/// An interned ACL list. 0 is `world:anyone` with every permission and is never in the table.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct AclId(pub u32);
+
+impl AclId {
+    pub const OPEN: AclId = AclId(0);
+}
+
+/// What never changes without a new version. Children, pzxid and cversion are the index's: they move when
+/// the znode itself does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Meta {
+    pub czxid: Zxid,
+    pub mzxid: Zxid,
+    pub ctime: WallMs,
+    pub mtime: WallMs,
+    /// As stored: session id, 0, or the encodings of container and TTL (parity ZN-12, ZN-13).
+    pub owner: i64,
+    pub version: i32,
+    pub aversion: i32,
+    pub acl: AclId,
+}
+
+/// [`Meta`] and the length of the path, laid out so that nothing is padding.
+#[derive(Clone, Copy)]
+struct Header {
+    czxid: Zxid,
+    mzxid: Zxid,
+    ctime: WallMs,
+    mtime: WallMs,
+    owner: i64,
+    version: i32,
+    aversion: i32,
+    acl: AclId,
+    /// The top bit is set when there is no data at all, which is not the same as empty data.
+    path_bytes: u32,
+}
+
+const _: () = assert!(size_of::<Header>() == 56);
+
+const NO_DATA: u32 = 1 << 31;
+
+/// A handle on the payload: cheap to clone (one atomic increment), free to borrow.
+#[derive(Clone)]
+pub struct Znode(ThinArc<Header, u8>);
+
+/// What the stored owner means (spec: disk formats 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ZnodeKind {
+    Persistent,
+    Ephemeral(SessionId),
+    Container,
+    /// Milliseconds.
+    Ttl(i64),
+}
+
+/// How stored owners are read: two system properties of the server (parity ZN-13, ZN-15).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct OwnerRules {
+    /// `zookeeper.extendedTypesEnabled`: TTL nodes exist.
+    pub extended_types: bool,
+    /// `zookeeper.emulate353TTLNodes`: any negative owner but the container's is a TTL.
+    pub emulate_353: bool,
+}
+
+/// The stored owner of a container.
+pub const CONTAINER_OWNER: i64 = i64::MIN;
+const TTL_TAG: i64 = 0xff_0000;
+const TTL_BITS: u32 = 40;
+const LEGACY_TTL_MASK: i64 = 0x0fff_ffff_ffff_ffff;
+
+/// The longest TTL, in milliseconds (parity ZN-48).
+pub const TTL_MAX_MS: i64 = (1 << TTL_BITS) - 1;
+
+/// The stored owner of a TTL node.
+pub fn ttl_owner(ttl_ms: i64) -> i64 {
+    TTL_TAG << TTL_BITS | (ttl_ms & TTL_MAX_MS)
+}
+
+/// Whether an owner is what [`ttl_owner`] makes, whatever the rules say of it.
+pub fn looks_like_ttl(owner: i64) -> bool {
+    (owner >> TTL_BITS) & 0xff_ffff == TTL_TAG
+}
+
+impl OwnerRules {
+    /// What kind of znode has that stored owner. ZK: EphemeralType.get.
+    pub fn kind(self, owner: i64) -> ZnodeKind {
+        match owner {
+            0 => ZnodeKind::Persistent,
+            CONTAINER_OWNER => ZnodeKind::Container,
+            _ if self.extended_types && looks_like_ttl(owner) => ZnodeKind::Ttl(owner & TTL_MAX_MS),
+            _ if self.extended_types && self.emulate_353 && owner < 0 => ZnodeKind::Ttl(owner & LEGACY_TTL_MASK),
+            _ => ZnodeKind::Ephemeral(SessionId(owner)),
+        }
+    }
+}
+
+impl Znode {
+    /// A payload of its own. The root may be named "" or "/"; it is kept as "/".
+    ///
+    /// # Panics
+    /// On a path of 2 GiB or more, which no frame can carry.
+    pub fn new(meta: &Meta, path: &str, data: Option<&[u8]>) -> Znode {
+        let path = if path.is_empty() { "/" } else { path };
+        let mut content: SmallVec<[u8; 1024]> = SmallVec::with_capacity(path.len() + data.map_or(0, <[u8]>::len));
+        content.extend_from_slice(path.as_bytes());
+        content.extend_from_slice(data.unwrap_or_default());
+        Znode::build(meta, path.len(), data.is_none(), &content)
+    }
+
+    fn build(meta: &Meta, path_bytes: usize, no_data: bool, content: &[u8]) -> Znode {
+        assert!(path_bytes < NO_DATA as usize, "path of {path_bytes} bytes");
+        let header = Header {
+            czxid: meta.czxid,
+            mzxid: meta.mzxid,
+            ctime: meta.ctime,
+            mtime: meta.mtime,
+            owner: meta.owner,
+            version: meta.version,
+            aversion: meta.aversion,
+            acl: meta.acl,
+            path_bytes: path_bytes as u32 | if no_data { NO_DATA } else { 0 },
+        };
+        Znode(ThinArc::from_header_and_slice(header, content))
+    }
+
+    /// The same path and data under another `meta`.
+    #[must_use]
+    pub fn with_meta(&self, meta: &Meta) -> Znode {
+        Znode::build(meta, self.path_bytes().len(), self.has_no_data(), &self.0.slice)
+    }
+
+    /// The same path with other data and `meta`.
+    #[must_use]
+    pub fn with_data(&self, meta: &Meta, data: Option<&[u8]>) -> Znode {
+        Znode::new(meta, self.path(), data)
+    }
+
+    fn header(&self) -> &Header {
+        &self.0.header.header
+    }
+
+    fn path_len(&self) -> usize {
+        (self.header().path_bytes & !NO_DATA) as usize
+    }
+
+    fn has_no_data(&self) -> bool {
+        self.header().path_bytes & NO_DATA != 0
+    }
+
+    pub fn path(&self) -> &str {
+        text(self.path_bytes())
+    }
+
+    pub fn path_bytes(&self) -> &[u8] {
+        &self.0.slice[..self.path_len()]
+    }
+
+    /// `None` is null data, which clients tell from empty (parity ZN-18).
+    pub fn data(&self) -> Option<&[u8]> {
+        if self.has_no_data() { None } else { Some(&self.0.slice[self.path_len()..]) }
+    }
+
+    /// Bytes of data; 0 for null.
+    pub fn data_len(&self) -> usize {
+        self.0.slice.len() - self.path_len()
+    }
+
+    /// Path and data in one piece, as they lie in memory.
+    pub(super) fn content(&self) -> &[u8] {
+        &self.0.slice
+    }
+
+    pub fn meta(&self) -> Meta {
+        let h = self.header();
+        Meta {
+            czxid: h.czxid,
+            mzxid: h.mzxid,
+            ctime: h.ctime,
+            mtime: h.mtime,
+            owner: h.owner,
+            version: h.version,
+            aversion: h.aversion,
+            acl: h.acl,
+        }
+    }
+
+    pub fn czxid(&self) -> Zxid {
+        self.header().czxid
+    }
+
+    pub fn mzxid(&self) -> Zxid {
+        self.header().mzxid
+    }
+
+    pub fn ctime(&self) -> WallMs {
+        self.header().ctime
+    }
+
+    pub fn mtime(&self) -> WallMs {
+        self.header().mtime
+    }
+
+    /// As stored, not as reported.
+    pub fn owner(&self) -> i64 {
+        self.header().owner
+    }
+
+    pub fn version(&self) -> i32 {
+        self.header().version
+    }
+
+    pub fn aversion(&self) -> i32 {
+        self.header().aversion
+    }
+
+    pub fn acl_id(&self) -> AclId {
+        self.header().acl
+    }
+
+    pub fn kind(&self, rules: OwnerRules) -> ZnodeKind {
+        rules.kind(self.owner())
+    }
+}
+
+/// Bytes of a path, cut at slashes only, as the text they were made from.
+pub(super) fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("paths are made from text")
+}
+
+impl std::fmt::Debug for Znode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Znode")
+            .field("path", &self.path())
+            .field("data_bytes", &self.data().map(<[u8]>::len))
+            .field("meta", &self.meta())
+            .finish()
+    }
+}
+
+/// Two handles are equal when what they hold is.
+impl PartialEq for Znode {
+    fn eq(&self, other: &Znode) -> bool {
+        self.meta() == other.meta() && self.path_bytes() == other.path_bytes() && self.data() == other.data()
+    }
+}
+
+impl Eq for Znode {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn null_and_empty_data_stay_apart() {
+        let meta = Meta { version: 3, acl: AclId(7), ..Meta::default() };
+        let null = Znode::new(&meta, "/a", None);
+        let empty = Znode::new(&meta, "/a", Some(b""));
+        assert_eq!((null.data(), empty.data()), (None, Some(&b""[..])));
+        assert_ne!(null, empty);
+        let later = null.with_meta(&Meta { aversion: 1, ..meta });
+        assert_eq!((later.data(), later.path(), later.aversion(), later.version()), (None, "/a", 1, 3));
+        assert_eq!(later.with_data(&meta, Some(b"xy")).data(), Some(&b"xy"[..]));
+        assert_eq!(Znode::new(&meta, "", None).path(), "/");
+    }
+
+    #[test]
+    fn a_handle_is_one_word() {
+        assert_eq!(size_of::<Option<Znode>>(), 8);
+    }
+
+    #[test]
+    fn owners_are_read_as_the_rules_say() {
+        let off = OwnerRules::default();
+        let on = OwnerRules { extended_types: true, emulate_353: false };
+        let old = OwnerRules { extended_types: true, emulate_353: true };
+        let ttl = ttl_owner(1000);
+        assert_eq!(ttl as u64, 0xff00_0000_0000_03e8);
+        assert_eq!(off.kind(0), ZnodeKind::Persistent);
+        assert_eq!(off.kind(i64::MIN), ZnodeKind::Container);
+        assert_eq!(off.kind(ttl), ZnodeKind::Ephemeral(SessionId(ttl)));
+        assert_eq!(on.kind(ttl), ZnodeKind::Ttl(1000));
+        assert_eq!(old.kind(ttl), ZnodeKind::Ttl(1000));
+        let legacy = i64::MIN | 5000;
+        assert_eq!(on.kind(legacy), ZnodeKind::Ephemeral(SessionId(legacy)));
+        assert_eq!(old.kind(legacy), ZnodeKind::Ttl(5000));
+        assert_eq!(old.kind(77), ZnodeKind::Ephemeral(SessionId(77)));
+    }
+}
