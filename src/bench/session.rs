@@ -183,10 +183,14 @@ impl Session {
     /// Sends one request and returns its error code and the body of its reply.
     pub fn call(&mut self, encode: impl Fn(i32, &mut Vec<u8>)) -> Result<(i32, Vec<u8>), String> {
         let mut answer = (0, Vec::new());
-        self.pipeline(1, |_, xid, out| encode(xid, out), |_, err, body| {
-            answer = (err, body.to_vec());
-            Ok(())
-        })?;
+        self.pipeline(
+            1,
+            |_, xid, out| encode(xid, out),
+            |_, err, body| {
+                answer = (err, body.to_vec());
+                Ok(())
+            },
+        )?;
         Ok(answer)
     }
 
