@@ -88,7 +88,7 @@ class Server:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 command(self.target, self.cfg, self.jvm), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment, cwd=self.directory, start_new_session=True, preexec_fn=_die_with_parent)
+                env=environment, cwd=self.directory, start_new_session=True, preexec_fn=die_with_parent)
         _live.add(self)
 
     def wait_until_serving(self):
@@ -146,7 +146,7 @@ def four_letter_word(port, word, timeout=5.0):
     return answer
 
 
-def _die_with_parent():
+def die_with_parent():
     ctypes.CDLL("libc.so.6", use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
