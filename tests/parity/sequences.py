@@ -35,7 +35,15 @@ class Sequence:
         for _ in range(dice.randrange(6, 16)):
             if dice.random() < 0.03:
                 yield dice.randrange(self.links), None
-            yield dice.randrange(self.links), [self.request() for _ in range(dice.choice((1, 1, 2, 3, 6)))]
+            yield dice.randrange(self.links), self.burst(dice.choice((1, 1, 2, 3, 6)))
+
+    def burst(self, size):
+        """Up to `size` requests; a setACL is the last, since Apache judges what is pipelined behind it by the old or the new ACL,
+        depending on whether it has been applied yet."""
+        requests = []
+        while len(requests) < size and not (requests and requests[-1][0] == wire.SET_ACL):
+            requests.append(self.request())
+        return requests
 
     def path(self):
         return self.prefix + self.dice.choice(NAMES)
