@@ -152,6 +152,7 @@ def main():
     parser.add_argument("-v", "--verbose", action="store_true", help="print the reference's lines")
     options = parser.parse_args()
     servers.exit_on_signal()
+    servers.limit_minutes(10)
     servers.install("debian", "venv", "jars39", "cclient")
     chosen = options.only.split(",")
     total = [0, 0]
@@ -162,8 +163,13 @@ def main():
             started = time.monotonic()
             pair = [servers.Server(target, CONFIG, name=name) for target in (options.reference, options.candidate)]
             try:
-                for server in pair:
-                    server.wait_until_serving()
+                try:
+                    for server in pair:
+                        server.wait_until_serving()
+                except RuntimeError as reason:
+                    print(f"{name}: {reason}")
+                    total[1] += 1
+                    continue
                 with ThreadPoolExecutor(2) as threads:
                     answers = list(threads.map(lambda server, name=name: CLIENTS[name](f"127.0.0.1:{server.port}", work), pair))
             finally:

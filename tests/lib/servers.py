@@ -161,3 +161,13 @@ atexit.register(_stop_all)
 def exit_on_signal():
     """Turns SIGTERM into an ordinary exit, so that the servers are stopped by the handlers above."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def limit_minutes(minutes):
+    """Ends the program, servers included, when it takes longer than anything reasonable."""
+    def end(*_):
+        print(f"gave up after {minutes} minutes", flush=True)
+        _stop_all()
+        os._exit(124)
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(minutes * 60)

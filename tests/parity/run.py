@@ -151,8 +151,9 @@ def run_sequences(sides, seed, count, verbose):
     for side in sides:
         side.launch("main")
     try:
-        for side in sides:
-            side.server.wait_until_serving()
+        started = [start(side) for side in sides]
+        if any(started):
+            return [("sequences", "start", *(text or "serves" for text in started))]
         tasks = [side.thread.submit(sequences.play_all, side.server, seed, count, servers_are_38(sides)) for side in sides]
         left, right = (task.result() for task in tasks)
     finally:
@@ -188,6 +189,7 @@ def main():
     parser.add_argument("-v", "--verbose", action="store_true", help="print every step and the reference's answer")
     options = parser.parse_args()
     servers.exit_on_signal()
+    servers.limit_minutes(15)
 
     def wanted(value, patterns):
         return any(fnmatch.fnmatchcase(value, pattern.strip()) for pattern in patterns.split(","))
