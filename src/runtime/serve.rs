@@ -263,6 +263,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
 /// An executor's main task.
 async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Stop>, told: mpsc::Sender<()>) {
     let queues = Queues::create();
+    spawn(placement::heartbeat(), queues.chores);
     let mut boot = Vec::new();
     let mut replica = None;
     if let Some((machine, from_shards, to_shards, settings, effects)) = seat.replica {
