@@ -8,7 +8,7 @@ use super::write::SnapshotHead;
 use crate::base::{Acl, Id, SessionId, WallMs, Zxid};
 use crate::tree::{AclId, Meta, OwnerRules, Tree, TreeLoader, Znode};
 use std::io::Read;
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 /// What a snapshot held.
 pub struct Loaded {

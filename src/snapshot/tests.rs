@@ -59,7 +59,7 @@ fn what_was_written_is_loaded() {
     assert_eq!(loaded.digest, tree.digest());
     assert_eq!(loaded.tree.digest(), tree.digest());
     assert_eq!(loaded.tree.znode_count(), tree.znode_count());
-    assert_eq!(loaded.tree.acls().count(), 1);
+    assert_eq!(loaded.tree.acls().count(), tree.acls().count());
     for number in 1..=40 {
         let path = format!("/n{number}");
         let (before, after) = (tree.get(&path).unwrap(), loaded.tree.get(&path).unwrap());
