@@ -125,3 +125,72 @@ fn continues(previous: Zxid, next: Zxid) -> bool {
 fn starts_after(snapshot: Zxid, first: Zxid) -> bool {
     first == snapshot.next() || first.epoch() > snapshot.epoch() && first.counter() <= 1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{OwnerRules, Tree};
+
+    /// Records Apache 3.8.0 accepted (spec: disk formats 9).
+    const HEADER: &str = "5a4b4c47000000020000000000000000";
+    const CREATE_SESSION: &str = "00000000e8440b60000000301000abcd12340000000000000000000100000001\
+        0000018bcfe56800fffffff600007530000000020000000051c6d66042";
+    const ERROR: &str = "000000007ec60c0a000000241000abcd123400000000000200000001000000030000018bcfe56802\
+        ffffffffffffff9242";
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    /// Zxids, notes and the error of replaying files with these contents.
+    fn replayed(contents: &[Vec<u8>], snapshot: Zxid) -> Result<(Vec<i64>, usize), String> {
+        let dir = std::env::temp_dir().join(format!("ringkeeper-log-{}-{:p}", std::process::id(), contents));
+        std::fs::create_dir_all(&dir).unwrap();
+        let files: Vec<(i64, PathBuf)> = (1..).zip(contents).map(|(n, bytes)| {
+            let path = dir.join(format!("log.{n}"));
+            std::fs::write(&path, bytes).unwrap();
+            (n, path)
+        }).collect();
+        let mut zxids = Vec::new();
+        let result = replay(&files, snapshot, |entry| {
+            zxids.push(entry.header.zxid.0);
+            Ok(())
+        });
+        std::fs::remove_dir_all(&dir).unwrap();
+        result.map(|replayed| (zxids, replayed.notes.len())).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn apaches_own_records_are_read() {
+        let file = bytes(&(HEADER.to_owned() + CREATE_SESSION));
+        let (payload, end) = record(&file, FILE_HEADER_BYTES).unwrap();
+        assert_eq!(end, file.len());
+        let entry = txn::decode(payload).unwrap();
+        assert_eq!(entry.digest.unwrap().tree, Tree::new(OwnerRules::default()).digest());
+        let mut zeros = file.clone();
+        zeros.resize(5000, 0);
+        assert_eq!(replayed(&[zeros], Zxid::ZERO), Ok((vec![0x1_0000_0001], 0)));
+    }
+
+    #[test]
+    fn holes_damage_and_torn_tails_are_told_apart() {
+        let first = bytes(&(HEADER.to_owned() + CREATE_SESSION));
+        let both = bytes(&(HEADER.to_owned() + CREATE_SESSION + ERROR));
+        assert!(replayed(&[both.clone()], Zxid::ZERO).unwrap_err().contains("missing"), "zxid 2 is not there");
+        // Behind a snapshot of 2 the third record is the next one.
+        let third = bytes(&(HEADER.to_owned() + ERROR));
+        assert_eq!(replayed(&[third.clone()], Zxid(0x1_0000_0002)), Ok((vec![0x1_0000_0003], 0)));
+        assert!(replayed(&[third], Zxid(0x1_0000_0001)).unwrap_err().contains("the snapshot ends at"));
+        let twice = bytes(&(HEADER.to_owned() + CREATE_SESSION + CREATE_SESSION));
+        assert_eq!(replayed(&[twice.clone()], Zxid::ZERO), Ok((vec![0x1_0000_0001], 0)));
+        let second_record = first.len();
+        for at in FILE_HEADER_BYTES..second_record {
+            let mut bad = twice.clone();
+            bad[at] ^= 1;
+            assert!(replayed(&[bad], Zxid::ZERO).is_err(), "flip at {at} of an inner record");
+        }
+        for at in second_record + 1..twice.len() {
+            assert_eq!(replayed(&[twice[..at].to_vec()], Zxid::ZERO), Ok((vec![0x1_0000_0001], 1)), "cut at {at}");
+        }
+    }
+}

@@ -266,7 +266,10 @@ pub(super) fn write(
         write_node(&mut out.buffer, &node);
         out.flush_if_full()?;
         let prefix = if path == "/" { "" } else { &path[..] };
+        let start = stack.len();
         stack.extend(tree.children(&node).map(|name| format!("{prefix}/{name}")));
+        // By name, so that the same tree is always the same file; reversed, for the last is taken first.
+        stack[start..].sort_unstable_by(|one, other| other.cmp(one));
         count += 1;
         progress.step(|| format!("wrote {count} znodes"));
     }
@@ -323,5 +326,59 @@ impl Output<'_> {
         w.i64(i64::from(self.adler.checksum()));
         w.string("/");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn snapshot_of(tree: &Tree, sessions: &BTreeMap<SessionId, i32>) -> Vec<u8> {
+        let mut file = Vec::new();
+        let mut silent = |_: &str| {};
+        write(tree, Zxid::ZERO, sessions, &mut Progress::new(&mut silent), &mut |bytes| {
+            file.extend_from_slice(bytes);
+            Ok(())
+        })
+        .unwrap();
+        file
+    }
+
+    fn read_bytes(bytes: &[u8]) -> Result<ApacheSnapshot, Fault> {
+        let mut input = Input { source: BufReader::new(bytes), adler: Adler32::new(), offset: 0 };
+        read_all(&mut input, OwnerRules::default(), &mut Progress::new(&mut |_| {}))
+    }
+
+    /// The checksum is that of the file Apache 3.8.0 accepted (spec: disk formats 9).
+    #[test]
+    fn the_fresh_tree_is_apaches_to_the_byte() {
+        let file = snapshot_of(&Tree::new(OwnerRules::default()), &BTreeMap::new());
+        assert_eq!(file.len(), 411 + 13 + 20 + 13 + 8 + 13);
+        assert_eq!(file[411..419], 0xb8a2_3b49_i64.to_be_bytes());
+    }
+
+    #[test]
+    fn all_four_forms_of_the_end_are_read_and_every_cut_and_flip_refused() {
+        let sessions = BTreeMap::from([(SessionId(9), 4000)]);
+        let file = snapshot_of(&Tree::new(OwnerRules::default()), &sessions);
+        let seal_1 = file.len() - 54;
+        assert!(matches!(read_bytes(&file), Ok(ApacheSnapshot { digest: Some((Zxid::ZERO, 1_371_985_504)), .. })));
+        assert!(read_bytes(&file[..file.len() - 21]).is_ok_and(|read| read.digest.is_some()));
+        assert!(read_bytes(&file[..seal_1]).is_ok_and(|read| read.digest.is_none() && read.sessions == sessions));
+        let mut last_zxid_only = file[..seal_1].to_vec();
+        last_zxid_only.write_all(&5_i64.to_be_bytes()).unwrap();
+        let seal = i64::from(adler2::adler32_slice(&last_zxid_only));
+        last_zxid_only.write_all(&seal.to_be_bytes()).unwrap();
+        last_zxid_only.write_all(&[0, 0, 0, 1, b'/']).unwrap();
+        assert!(read_bytes(&last_zxid_only).is_ok_and(|read| read.digest.is_none()));
+        for at in 0..file.len() {
+            let is_form = at == seal_1 || at == file.len() - 21;
+            assert!(is_form || read_bytes(&file[..at]).is_err(), "cut at {at}");
+            let mut bad = file.clone();
+            bad[at] ^= 2;
+            // The dbid is anybody's guess, but every seal covers it.
+            assert!(read_bytes(&bad).is_err(), "flip at {at}");
+        }
     }
 }
