@@ -190,7 +190,10 @@ mod tests {
             assert!(replayed(&[bad], Zxid::ZERO).is_err(), "flip at {at} of an inner record");
         }
         for at in second_record + 1..twice.len() {
-            assert_eq!(replayed(&[twice[..at].to_vec()], Zxid::ZERO), Ok((vec![0x1_0000_0001], 1)), "cut at {at}");
+            // Its first four bytes are zeros: until then it looks like the padding.
+            let notes = usize::from(at > second_record + 4);
+            let expected = Ok((vec![0x1_0000_0001], notes));
+            assert_eq!(replayed(&[twice[..at].to_vec()], Zxid::ZERO), expected, "cut at {at}");
         }
     }
 }
