@@ -5,10 +5,13 @@
 //!
 //! Does not know: how messages travel (rings, queues, an invented network), or what either side does with them.
 
+pub mod metrics;
 mod survey;
 mod to_replica;
 mod to_shard;
 
-pub use survey::{ConnReport, ReplicaReport, Report, ShardReport, SurveyKind};
+pub use survey::{
+    ConnReport, HostFacts, QuotaReport, ReplicaReport, Report, ShardReport, Sizes, SurveyKind, TreeReport,
+};
 pub use to_replica::{AuthIds, Connect, Submit, ToReplica};
 pub use to_shard::{Answer, AnswerKind, Body, Changes, Entry, ToShard};
