@@ -94,8 +94,7 @@ fn record(bytes: &[u8], at: usize) -> Option<(&[u8], usize)> {
         return None;
     }
     let payload = &rest[..length];
-    (u64::from(adler2::adler32_slice(payload)) == checksum)
-        .then_some((payload, at + RECORD_HEADER_BYTES + length + 1))
+    (u64::from(adler2::adler32_slice(payload)) == checksum).then_some((payload, at + RECORD_HEADER_BYTES + length + 1))
 }
 
 /// Nothing good at `at`: the zeros Apache fills its files up with, a torn record, or damage. What follows in the
@@ -146,11 +145,14 @@ mod tests {
     fn replayed(contents: &[Vec<u8>], snapshot: Zxid) -> Result<(Vec<i64>, usize), String> {
         let dir = std::env::temp_dir().join(format!("ringkeeper-log-{}-{:p}", std::process::id(), contents));
         std::fs::create_dir_all(&dir).unwrap();
-        let files: Vec<(i64, PathBuf)> = (1..).zip(contents).map(|(n, bytes)| {
-            let path = dir.join(format!("log.{n}"));
-            std::fs::write(&path, bytes).unwrap();
-            (n, path)
-        }).collect();
+        let files: Vec<(i64, PathBuf)> = (1..)
+            .zip(contents)
+            .map(|(n, bytes)| {
+                let path = dir.join(format!("log.{n}"));
+                std::fs::write(&path, bytes).unwrap();
+                (n, path)
+            })
+            .collect();
         let mut zxids = Vec::new();
         let result = replay(&files, snapshot, |entry| {
             zxids.push(entry.header.zxid.0);

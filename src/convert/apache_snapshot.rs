@@ -54,7 +54,11 @@ fn bad<T>(what: impl Into<String>) -> Result<T, Fault> {
     Err(Fault::Bad(what.into()))
 }
 
-fn read_all<R: Read>(input: &mut Input<R>, rules: OwnerRules, progress: &mut Progress) -> Result<ApacheSnapshot, Fault> {
+fn read_all<R: Read>(
+    input: &mut Input<R>,
+    rules: OwnerRules,
+    progress: &mut Progress,
+) -> Result<ApacheSnapshot, Fault> {
     if input.i32()? != MAGIC {
         return bad("this is not a snapshot of Apache ZooKeeper's");
     }

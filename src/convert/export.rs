@@ -25,7 +25,10 @@ pub fn export(
     let target = apache_dir.join(files::APACHE);
     for kind in ["snapshot", "log"] {
         if let Some((_, path)) = files::apache_files(&target, kind)?.first() {
-            return Err(ConvertError::Refused(format!("{} is there already: export to an empty directory", path.display())));
+            return Err(ConvertError::Refused(format!(
+                "{} is there already: export to an empty directory",
+                path.display()
+            )));
         }
     }
     if !ours.is_dir() {

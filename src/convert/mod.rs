@@ -21,9 +21,16 @@ use std::time::{Duration, Instant};
 /// Why a conversion did not happen. The destination is as it was.
 #[derive(Debug)]
 pub enum ConvertError {
-    Io { path: PathBuf, error: std::io::Error },
+    Io {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     /// A file holds what it should not. `offset` in (uncompressed) bytes from its start.
-    Bad { path: PathBuf, offset: u64, what: String },
+    Bad {
+        path: PathBuf,
+        offset: u64,
+        what: String,
+    },
     /// The directories are not what the command is for.
     Refused(String),
 }

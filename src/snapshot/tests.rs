@@ -25,8 +25,7 @@ fn grow(tree: &mut Tree, count: i64, data: impl Fn(i64) -> Option<Vec<u8>>) {
 const SESSIONS: [(SessionId, i32); 2] = [(SessionId(7), 30_000), (SessionId(-3), 4_000)];
 
 fn write(tree: &mut Tree) -> Vec<u8> {
-    let head =
-        SnapshotHead { zxid: Zxid(40), wall: WallMs(1), digest: tree.digest(), max_session: SessionId(99) };
+    let head = SnapshotHead { zxid: Zxid(40), wall: WallMs(1), digest: tree.digest(), max_session: SessionId(99) };
     let mut writer = SnapshotWriter::begin(&head, SESSIONS.into_iter(), tree.acls());
     let mut file = Vec::new();
     tree.snapshot_begin();
