@@ -9,11 +9,10 @@ use crate::admin::Survey;
 use crate::base::{ConnId, SessionId};
 use crate::mail::{AnswerKind, ReplicaReport, SurveyKind, ToShard};
 
-const GRID: &str = "\
-            word        handshake   request     reply       granted     refused     hangup      report      peer_gone
+const GRID: &str = "            word        handshake   request     reply       granted     refused     hangup      report      peer_gone
 Greeting    Asking      Connecting  x           !           !           !           x           =           Gone
 Connecting  =           =           =           !           Live        x           x           =           Gone
-Live        x           x           =           =           !           !           x           =           Gone
+Live        x           x           =           !           !           !           x           =           Gone
 Asking      =           =           =           !           !           !           x           x           Gone
 Closing     .           .           .           .           .           .           .           .           Gone
 ";

@@ -167,3 +167,25 @@ fn the_connection_throttle_refuses_handshakes() {
     assert!(rig.is_closed(conn) && rig.mail().is_empty());
     assert_eq!(rig.shard.metrics.counter(Counter::ConnectionRejected), 1);
 }
+
+#[test]
+fn a_full_line_waits_for_its_client_but_never_reads_the_future() {
+    let mut rig = Rig::new();
+    let conn = rig.connect();
+    rig.commit(&create("/big", &vec![b'x'; 1_000_000]));
+    let reads: Vec<u8> = (2..=50).flat_map(|xid| get_data(xid, "/big", false)).collect();
+    rig.send(conn, &[delete_request(1, "/none"), reads, delete_request(51, "/big"), get_data(52, "/big", false)].concat());
+    rig.answer(conn, ok(1));
+    let served = frames(&rig.output(conn)).len();
+    assert!((20..45).contains(&served), "{served}");
+    rig.send(conn, &ping());
+    let entry = rig.entry(SessionId(9), &delete("/big"), Some((conn, ok(51))));
+    rig.deliver(vec![entry]);
+    let output = rig.output(conn);
+    let rest = frames(&output);
+    assert_eq!(rest.len() + served, 53);
+    let xids: Vec<i32> = rest.iter().map(|frame| frame.xid).collect();
+    assert_eq!(xids, (served as i32 + 1..=52).chain([-2]).collect::<Vec<_>>());
+    assert!(rest[..rest.len() - 3].iter().all(|frame| frame.body.len() > 1_000_000), "all see the znode");
+    assert_eq!(rest[rest.len() - 2].error, -101, "but the read behind the deletion");
+}

@@ -78,6 +78,7 @@ impl Rig {
     /// A connection with a session, its handshake answered and read.
     pub fn connect(&mut self) -> ConnId {
         let conn = self.accept();
+        self.mail();
         self.send(conn, &handshake(SessionId::NONE, &[0; 16], 10_000));
         assert!(matches!(self.mail()[..], [ToReplica::Connect(_)]));
         self.grant(conn);

@@ -82,7 +82,7 @@ fn words_are_answered_exactly() {
     assert_eq!(
         ask(&mut rig, b"srvr"),
         "Zookeeper version: 3.9.5-ringkeeper-0.1.0-0, built on 2026-01-01\nLatency min/avg/max: 0/0.0/0\n\
-         Received: 1\nSent: 0\nConnections: 2\nOutstanding: 0\nZxid: 0x1\nMode: standalone\nNode count: 6\n"
+         Received: 1\nSent: 1\nConnections: 2\nOutstanding: 0\nZxid: 0x1\nMode: standalone\nNode count: 6\n"
     );
 }
 
