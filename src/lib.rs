@@ -27,15 +27,19 @@
 //! | 2 state | [`tree`], [`watch`], [`session`], [`journal`] | znodes; who waits; who lives; what is durable |
 //! | 3 protocol | [`mail`], [`prep`], [`snapshot`] | what crosses cores; request to txn; state as bytes |
 //! | 4 machines | [`shard`], [`replica`], [`admin`] | the two machines, and their read-only views |
-//! | 5 drivers | `runtime`, `sim`, and the tools around them | sockets, files, time |
+//! | 5 drivers | `runtime`, `sim` | sockets, files, time |
+//! | 5 tools | [`config`], `bench`, `convert` | zoo.cfg; load on any server; Apache's directories |
 
 pub mod admin;
 pub mod base;
+pub mod bench;
 pub mod codec;
+pub mod config;
 pub mod journal;
 pub mod mail;
 pub mod prep;
 pub mod replica;
+pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod snapshot;

@@ -1,1 +1,88 @@
-fn main() {}
+//! The binary: reads the command line and the configuration, then hands over to the library.
+//!
+//! Exit codes are Apache's (parity PX-01): 0 normal, 1 unexpected, 2 bad invocation or configuration.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use ringkeeper::config::{Config, ConfigError, placement};
+
+mod cli;
+
+use cli::args::ServeArgs;
+use cli::{Cli, Command, check, log};
+
+fn main() -> ExitCode {
+    let Cli { command, log } = Cli::parse();
+    if let Err(code) = log::start(&log) {
+        return code;
+    }
+    match command {
+        Command::Serve(args) => serve(&args),
+        Command::CheckConfig(args) => check_config(&args),
+        Command::Bench(args) => match ringkeeper::bench::run(*args) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(what) => fail(&what),
+        },
+        Command::Import(args) => {
+            absent(&format!("import {} --data-dir {}", args.apache_dir.display(), args.data_dir.display()))
+        }
+        Command::Export(args) => {
+            absent(&format!("export --data-dir {} {}", args.data_dir.display(), args.apache_dir.display()))
+        }
+    }
+}
+
+fn serve(args: &ServeArgs) -> ExitCode {
+    let config = match args.request().and_then(|request| Config::load(&request)) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    if config.config_file.is_none() {
+        let (address, data) = (config.client.client_addr, config.journal.data_dir.display());
+        tracing::info!(
+            "no config file: standalone on {}, data in {data}",
+            address.map_or("no port".to_owned(), |at| at.to_string())
+        );
+    }
+    log::notices(&config.warnings);
+    let mask = match check::affinity_mask() {
+        Ok(mask) => mask,
+        Err(error) => return fail(&format!("the CPUs of this process are unknown: {error}; allow sched_getaffinity")),
+    };
+    match placement(&mask, &config.cores) {
+        Ok(placed) => check::placed_lines(&placed).into_iter().for_each(|line| tracing::info!("{line}")),
+        Err(error) => return refuse(&error),
+    }
+    // `ringkeeper::runtime::serve(config)` belongs here.
+    absent("serve")
+}
+
+fn check_config(args: &ServeArgs) -> ExitCode {
+    let config = match args.request().and_then(|request| Config::inspect(&request)) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    let mask = match check::affinity_mask() {
+        Ok(mask) => mask,
+        Err(error) => return fail(&format!("the CPUs of this process are unknown: {error}; allow sched_getaffinity")),
+    };
+    let (text, starts) = check::report(&config, &mask);
+    print!("{text}");
+    if starts { ExitCode::SUCCESS } else { ExitCode::from(2) }
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    eprintln!("ringkeeper: {error}");
+    ExitCode::from(error.exit_code())
+}
+
+fn fail(text: &str) -> ExitCode {
+    eprintln!("ringkeeper: {text}");
+    ExitCode::from(1)
+}
+
+/// For commands whose part of the library is not in this build.
+fn absent(command: &str) -> ExitCode {
+    fail(&format!("this build cannot run `{command}` yet"))
+}

@@ -97,10 +97,6 @@ impl Pending {
         Pending { bytes: buffer, first_zxid: last_zxid, last_zxid, record_count: 0, payload_crc: 0 }
     }
 
-    pub fn record_count(&self) -> u32 {
-        self.record_count
-    }
-
     /// How long it will be on disk.
     pub fn disk_bytes(&self) -> usize {
         self.bytes.len().next_multiple_of(limits::BLOCK_BYTES)
@@ -236,5 +232,58 @@ impl<'a> Iterator for Records<'a> {
         };
         self.rest = rest;
         Some(Ok((head, body)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLACE: Place =
+        Place { journal: 7, segment: SegmentId(3), segment_bytes: 16384, batch: BatchId(9), previous_crc: 0x0102_0304 };
+
+    /// What is on disks already must stay readable: a change here is a change of `FORMAT`.
+    #[test]
+    fn golden_bytes() {
+        let mut pending = Pending::new(Vec::new(), Zxid(0x10));
+        assert!(pending.push(Zxid(0x11), 8192, |out| out.extend_from_slice(b"one")).is_none());
+        assert!(pending.push(Zxid(0x12), 8192, |out| out.extend_from_slice(b"three")).is_none());
+        let sealed = pending.seal(&PLACE);
+        assert_eq!(sealed.bytes.len(), 4096);
+        let hex: String = sealed.bytes[..104].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, GOLDEN);
+        assert!(sealed.bytes[104..].iter().all(|byte| *byte == 0));
+        let header = Header::read(&sealed.bytes).unwrap();
+        assert_eq!(header.check_payload(&sealed.bytes), Ok(()));
+        assert_eq!(header.bodies(&sealed.bytes).collect::<Vec<_>>(), [&b"one"[..], b"three"]);
+    }
+
+    const GOLDEN: &str = "726b6a6f75726e6c0100000002000000070000000000000003000000000000000040000000000000\
+        09000000000000001100000000000000120000000000000018000000a377504704030201e9110b81\
+        03000000e9b2942a6f6e6505000000bc51441c7468726565";
+
+    #[test]
+    fn every_flipped_bit_of_header_and_payload_is_seen() {
+        let mut pending = Pending::new(Vec::new(), Zxid(0x10));
+        assert!(pending.push(Zxid(0x11), 8192, |out| out.extend_from_slice(b"one")).is_none());
+        let good = pending.seal(&PLACE).bytes;
+        for bit in 0..(HEADER_BYTES + RECORD_HEADER_BYTES + 3) * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let passes = Header::read(&bad).is_some_and(|header| header.check_payload(&bad).is_ok());
+            assert!(!passes, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_makes_the_batch_too_long_starts_the_next() {
+        let mut pending = Pending::new(Vec::new(), Zxid(0));
+        assert!(pending.push(Zxid(1), 4096, |out| out.resize(out.len() + 3000, 1)).is_none());
+        let next = pending.push(Zxid(2), 4096, |out| out.resize(out.len() + 3000, 2)).expect("no room");
+        let (first, second) = (pending.seal(&PLACE), next.seal(&PLACE));
+        assert_eq!((first.record_count, first.through), (1, Zxid(1)));
+        assert_eq!((second.record_count, second.through), (1, Zxid(2)));
+        let header = Header::read(&second.bytes).unwrap();
+        assert_eq!((header.first_zxid.get(), header.check_payload(&second.bytes)), (2, Ok(())));
     }
 }

@@ -9,34 +9,35 @@ use crate::session::HearingClock;
 
 pub(super) struct Hearing {
     clock: HearingClock,
-    last_advance: Instant,
     /// Up to when each shard has read everything, in hearing time.
     confirmed: Vec<Instant>,
 }
 
 impl Hearing {
-    pub(super) fn new(tick_ms: u64, shard_count: u16, now: Instant) -> Hearing {
-        let mut clock = HearingClock::new(tick_ms);
-        clock.advance(now);
+    /// `step_ms`: how often [`Hearing::advance`] is called; a much longer gap was a stall and hardly counts.
+    pub(super) fn new(step_ms: u64, shard_count: u16, now: Instant) -> Hearing {
+        let clock = HearingClock::new(step_ms, now);
         let confirmed = vec![clock.now(); usize::from(shard_count)];
-        Hearing { clock, last_advance: now, confirmed }
+        Hearing { clock, confirmed }
     }
 
-    /// Called at least every tick; a longer gap was a stall and counts as two ticks at most.
     pub(super) fn advance(&mut self, now: Instant) {
         self.clock.advance(now);
-        self.last_advance = self.last_advance.max(now);
     }
 
-    /// Now, in hearing time: what a touch counts from.
+    /// Now, in hearing time: what a new deadline counts from.
     pub(super) fn now(&self) -> Instant {
         self.clock.now()
     }
 
+    /// An instant of the driver's clock, in hearing time.
+    pub(super) fn at(&self, when: Instant) -> Instant {
+        self.clock.at(when)
+    }
+
     /// `shard` has read every byte that had arrived by `through` (driver's clock).
     pub(super) fn shard_heard(&mut self, shard: ShardId, through: Instant) {
-        let behind = self.last_advance.micros_since(through);
-        let heard = Instant(self.clock.now().0.saturating_sub(behind));
+        let heard = self.clock.at(through);
         let confirmed = &mut self.confirmed[usize::from(shard.0)];
         *confirmed = heard.max(*confirmed);
     }

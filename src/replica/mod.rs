@@ -30,11 +30,11 @@ pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{Now, Origin, ShardId, Zxid};
+use crate::base::{Now, Origin, SessionId, ShardId, Zxid};
 use crate::codec::txn::TxnDigest;
-use crate::journal::{BatchId, DiskEffect, Journal, SegmentId};
+use crate::journal::{BatchId, Journal, SegmentId};
 use crate::mail::{Answer, AnswerKind, Changes, Entry, ToReplica, ToShard};
-use crate::session::{HearingClock, SessionIds, SessionTable};
+use crate::session::{SessionIds, SessionTable};
 use crate::tree::Tree;
 
 /// The ordering core of one server.
@@ -44,6 +44,8 @@ pub struct Replica {
     tree: Tree,
     sessions: SessionTable,
     session_ids: SessionIds,
+    /// The highest id ever issued; snapshots keep it, so that none is issued twice.
+    max_session: SessionId,
     journal: Journal,
     last_proposed: Zxid,
     last_committed: Zxid,
@@ -61,12 +63,21 @@ impl Replica {
     /// How often the driver should call [`Replica::on_tick`], in milliseconds.
     pub const TICK_MS: u64 = 50;
 
+    /// The tree with every proposal in it: what shards replicate at the start, when all of it is committed.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    pub fn last_committed(&self) -> Zxid {
+        self.last_committed
+    }
+
     /// News from a shard. Batches are formed in [`Replica::on_turn_end`].
     pub fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects) {
         match mail {
             ToReplica::Submit(submit) => self.on_submit(submit, now),
             ToReplica::Connect(connect) => self.on_connect(&connect, now),
-            ToReplica::Gone { origin, session } => self.sessions.disown(session, origin),
+            ToReplica::Gone { origin, session } => self.on_gone(session, origin),
             ToReplica::Heard { shard, sessions, through } => self.on_heard(shard, &sessions, through),
             ToReplica::Survey { origin, kind } => self.on_survey(origin, kind, out),
             ToReplica::Surveyed { ticket, shard, report } => self.on_surveyed(ticket, shard, *report, out),
@@ -85,6 +96,7 @@ impl Replica {
         let durable = self.journal.landed(batch);
         assert!(durable.through() <= self.last_proposed, "only proposals are ever written");
         self.last_committed = self.last_committed.max(durable.through());
+        self.close_durable_snapshot(out);
         self.write_next(out);
         self.release(now, out);
     }

@@ -10,7 +10,6 @@ use crate::codec::request::Request;
 use crate::codec::txn::{self, Txn, TxnDigest, TxnHeader};
 use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Submit};
 use crate::prep::Judge;
-use crate::session::Standing;
 use crate::tree::Change;
 
 impl Replica {
@@ -18,11 +17,9 @@ impl Replica {
         if self.failed {
             return; // The server is stopping; an unanswered request is an honest "maybe".
         }
-        match self.sessions.standing(submit.session, submit.origin) {
-            Standing::Owned => {}
-            // Its close is on the way and will hang up (parity X-16).
-            Standing::Closing => return,
-            Standing::Unknown | Standing::Elsewhere => return self.answer(submit.origin, AnswerKind::Hangup),
+        if self.sessions.owner(submit.session) != Some(submit.origin) {
+            // Expired, closed, or moved to another connection (parity SE-21): no answer, an end.
+            return self.answer(submit.origin, AnswerKind::Hangup);
         }
         let request = match Request::decode(submit.op, Reader::new(&submit.body)) {
             Ok(request) => request,

@@ -35,6 +35,7 @@ impl Replica {
 
     fn open_session(&mut self, connect: &Connect, now: Now) {
         let session = self.session_ids.next();
+        self.max_session = session;
         self.sessions.open(session, connect.timeout_ms, self.hearing.now());
         self.sessions.set_owner(session, Some(connect.origin));
         let txn = Txn::CreateSession { timeout_ms: connect.timeout_ms };
@@ -43,37 +44,34 @@ impl Replica {
         self.wait(zxid, changes, Some(Answer { to: connect.origin, kind }));
     }
 
-    /// Ends a session for good, with all its ephemerals, at one zxid. Its connection, if it has one, is
-    /// answered (when the client asked: `xid` of its request) or hung up on.
+    /// The client ended its session: its request is answered once the end is durable, then it is hung up on.
     pub(super) fn close_session(&mut self, session: SessionId, xid: Xid, now: Now) {
-        let owner = self.sessions.owner(session);
-        let ephemerals = self.tree.ephemerals_of(session).map(|path| Cow::Owned(path.to_owned())).collect();
-        let txn = Txn::CloseSession { ephemerals: Some(ephemerals) };
-        self.sessions.close(session);
-        let (zxid, changes) = self.propose_own(session, xid, &txn, now);
-        let answer = owner.map(|to| Answer {
-            to,
-            kind: AnswerKind::Reply { xid, error: None, body: Body::None },
-        });
-        self.wait(zxid, changes, answer);
+        self.end_session(session, xid, AnswerKind::Reply { xid, error: None, body: Body::None }, now);
     }
 
-    fn expire(&mut self, session: SessionId, now: Now) {
-        tracing::info!(%session, "session expired: nothing was heard of its client for its timeout");
-        let owner: Option<Origin> = self.sessions.owner(session);
-        let ephemerals = self.tree.ephemerals_of(session).map(|path| Cow::Owned(path.to_owned())).collect();
-        let txn = Txn::CloseSession { ephemerals: Some(ephemerals) };
-        self.sessions.close(session);
-        let (zxid, changes) = self.propose_own(session, Xid::default(), &txn, now);
-        self.wait(zxid, changes, owner.map(|to| Answer { to, kind: AnswerKind::Hangup }));
+    /// Ends a session for good, with all its ephemerals, at one zxid. Its connection, if it has one, is told.
+    fn end_session(&mut self, session: SessionId, cxid: Xid, told: AnswerKind, now: Now) {
+        let ephemerals = self.settings.close_session_lists_ephemerals.then(|| {
+            self.tree.ephemerals_of(session).map(|path| Cow::Owned(path.to_owned())).collect()
+        });
+        let owner = self.sessions.close(session);
+        let (zxid, changes) = self.propose_own(session, cxid, &Txn::CloseSession { ephemerals }, now);
+        self.wait(zxid, changes, owner.map(|to| Answer { to, kind: told }));
     }
 
     pub(super) fn on_heard(&mut self, shard: ShardId, sessions: &[(SessionId, Instant)], through: Instant) {
         for (session, heard) in sessions {
             let heard = self.hearing.at(*heard);
-            self.sessions.touch_at(*session, heard);
+            self.sessions.hear(*session, heard);
         }
         self.hearing.shard_heard(shard, through);
+    }
+
+    /// The connection is gone; its session waits, ownerless, for the next one or its expiry.
+    pub(super) fn on_gone(&mut self, session: SessionId, origin: Origin) {
+        if self.sessions.owner(session) == Some(origin) {
+            self.sessions.set_owner(session, None);
+        }
     }
 
     /// Ends the sessions whose silence every shard has confirmed.
@@ -83,7 +81,8 @@ impl Replica {
             return;
         }
         for session in self.sessions.expired(self.hearing.confirmed()) {
-            self.expire(session, now);
+            tracing::info!(%session, "session expired: nothing was heard of its client for its timeout");
+            self.end_session(session, Xid::default(), AnswerKind::Hangup, now);
         }
     }
 }

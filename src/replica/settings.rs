@@ -10,6 +10,8 @@ pub struct Settings {
     /// High byte of the session ids this server issues; 1 when standalone.
     pub server_id: u8,
     pub shard_count: u16,
+    /// Size of the journal segments to come, in bytes (`preAllocSize`).
+    pub segment_bytes: u64,
     /// Attach a tree digest to every transaction (`digest.enabled`).
     pub digest: bool,
     /// Write closeSession transactions with the list of what they delete (`closeSessionTxn.enabled`).

@@ -8,6 +8,8 @@ use crate::base::{Instant, Origin, SessionId};
 struct Session {
     /// The one in the createSession transaction: what snapshots keep (parity SE-17).
     timeout_ms: i32,
+    /// The one its latest connection negotiated: what deadlines are made of.
+    live_timeout_ms: i32,
     /// Milliseconds of heard time; `None` once it is closing.
     deadline: Option<u64>,
     heard: Instant,
@@ -42,7 +44,7 @@ impl SessionTable {
         let owner = self.close(id);
         let deadline = self.deadline(now, timeout_ms);
         self.buckets.entry(deadline).or_default().insert(id);
-        self.sessions.insert(id, Session { timeout_ms, deadline: Some(deadline), heard: now, owner });
+        self.sessions.insert(id, Session { timeout_ms, live_timeout_ms: timeout_ms, deadline: Some(deadline), heard: now, owner });
     }
 
     /// Forgets a session; hands out who owned it.
@@ -84,12 +86,21 @@ impl SessionTable {
         }
     }
 
+    /// As [`SessionTable::touch`], over the connection it was last renewed on.
+    pub fn hear(&mut self, id: SessionId, heard: Instant) -> bool {
+        match self.sessions.get(&id).map(|session| session.live_timeout_ms) {
+            Some(timeout_ms) => self.touch(id, heard, timeout_ms),
+            None => false,
+        }
+    }
+
     /// The session was heard at `heard` (heard time) over a connection with that timeout. `false` if there
     /// is no such session or it is closing. News older than what is known changes nothing.
     pub fn touch(&mut self, id: SessionId, heard: Instant, timeout_ms: i32) -> bool {
         let deadline = self.deadline(heard, timeout_ms);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let Some(old) = session.deadline else { return false };
+        session.live_timeout_ms = timeout_ms;
         if heard < session.heard {
             return true;
         }

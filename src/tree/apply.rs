@@ -24,7 +24,7 @@ impl Tree {
     /// `NodeExists`) are for replay, which ignores them: a fuzzy snapshot may be ahead of its log. A multi
     /// goes on after such an error and reports the first; a multi with a failed slot applies nothing.
     pub fn apply(&mut self, header: &TxnHeader, txn: &Txn<'_>, changes: &mut Changes) -> Result<(), ErrorCode> {
-        debug_assert!(!self.follows, "a shard's copy follows changes");
+        assert!(!self.follows, "a shard's copy follows changes");
         match txn {
             Txn::Create { kind, path, data, acl, parent_cversion } => {
                 self.create(header, *kind, path, data.as_deref(), acl, *parent_cversion, changes)
@@ -205,5 +205,251 @@ impl Tree {
         self.replace(slot, node.clone());
         changes.push(Change::SetAcl { node });
         self.drop_acl(old_id, changes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Id, SessionId, Stat, WallMs, Xid};
+    use crate::tree::{OwnerRules, ZnodeKind};
+
+    const OWNER: SessionId = SessionId(0x1000_abcd_1234_0000);
+
+    fn at(zxid: i64) -> TxnHeader {
+        TxnHeader { session: OWNER, cxid: Xid(0), zxid: Zxid(zxid), time: WallMs(1000 + zxid) }
+    }
+
+    fn list(perms: i32) -> Vec<Acl> {
+        vec![Acl { perms, id: Id::new("world", "anyone") }]
+    }
+
+    fn create(path: &str, parent_cversion: i32) -> Txn<'_> {
+        let kind = CreateKind::Plain { two: false, ephemeral: false };
+        Txn::Create { kind, path: path.into(), data: Some(b"hi"[..].into()), acl: list(31).into(), parent_cversion }
+    }
+
+    fn ephemeral(path: &str, parent_cversion: i32) -> Txn<'_> {
+        let kind = CreateKind::Plain { two: false, ephemeral: true };
+        Txn::Create { kind, path: path.into(), data: None, acl: list(31).into(), parent_cversion }
+    }
+
+    fn delete(path: &str) -> Txn<'_> {
+        Txn::Delete { path: path.into(), container: false }
+    }
+
+    /// Applies at a zxid; what came of it, and the changes.
+    fn run(tree: &mut Tree, zxid: i64, txn: &Txn<'_>) -> (Result<(), ErrorCode>, Changes) {
+        let mut changes = Changes::new();
+        let outcome = tree.apply(&at(zxid), txn, &mut changes);
+        assert_eq!(tree.digest(), tree.digest_from_scratch());
+        (outcome, changes)
+    }
+
+    fn tree_with(txns: &[Txn<'_>]) -> Tree {
+        let mut tree = Tree::new(OwnerRules::default());
+        for (at, txn) in txns.iter().enumerate() {
+            assert_eq!(run(&mut tree, at as i64 + 1, txn).0, Ok(()));
+        }
+        tree
+    }
+
+    /// pzxid and stored cversion.
+    fn moved(tree: &Tree, path: &str) -> (i64, i32) {
+        let node = tree.get(path).unwrap();
+        (node.pzxid().0, node.stored_cversion())
+    }
+
+    #[test]
+    fn the_digest_of_the_log_that_zookeeper_accepted() {
+        let mut tree = Tree::new(OwnerRules::default());
+        assert_eq!(tree.digest(), 1_371_985_504);
+        let header = |n: i64| TxnHeader { zxid: Zxid(0x1_0000_0000 + n), time: WallMs(1_700_000_000_000 + n - 1), ..at(0) };
+        let mut apply = |n, txn: Txn<'_>| {
+            tree.apply(&header(n), &txn, &mut Changes::new()).unwrap();
+            tree.digest()
+        };
+        assert_eq!(apply(1, Txn::CreateSession { timeout_ms: 30000 }), 1_371_985_504);
+        assert_eq!(apply(2, create("/a", 1)), 5_988_490_080);
+        assert_eq!(apply(3, Txn::Error { code: -110 }), 5_988_490_080);
+        assert_eq!(apply(4, Txn::CloseSession { ephemerals: Some(vec![]) }), 5_988_490_080);
+        assert_eq!(tree.znode_count(), 6);
+    }
+
+    #[test]
+    fn create_sets_the_childs_and_the_parents_stat() {
+        let tree = tree_with(&[create("/a", 1), create("/a/b", 1)]);
+        let expected = Stat {
+            czxid: Zxid(1),
+            mzxid: Zxid(1),
+            ctime: WallMs(1001),
+            mtime: WallMs(1001),
+            cversion: 1,
+            data_length: 2,
+            num_children: 1,
+            pzxid: Zxid(2),
+            ..Stat::default()
+        };
+        assert_eq!(tree.get("/a").unwrap().stat(), expected);
+        assert_eq!(moved(&tree, "/"), (1, 1));
+    }
+
+    #[test]
+    fn a_parent_is_raised_by_a_create_and_never_lowered() {
+        let mut tree = tree_with(&[create("/a", 5)]);
+        // Created, and gone again, in what the snapshot already showed: cversion 4 is old news.
+        assert_eq!(run(&mut tree, 9, &create("/b", 4)).0, Ok(()));
+        assert_eq!(moved(&tree, "/"), (1, 5));
+        let _ = run(&mut tree, 10, &delete("/b"));
+        // A larger cversion with a zxid below the pzxid the snapshot has.
+        assert_eq!(run(&mut tree, 3, &create("/c", 6)).0, Ok(()));
+        assert_eq!(moved(&tree, "/"), (10, 6));
+        // Very old logs say -1: one more.
+        assert_eq!(run(&mut tree, 11, &create("/d", -1)).0, Ok(()));
+        assert_eq!(moved(&tree, "/"), (11, 7));
+    }
+
+    #[test]
+    fn the_count_of_creations_goes_on_through_the_largest_number() {
+        let mut tree = tree_with(&[create("/a", i32::MAX - 1), create("/b", i32::MAX)]);
+        let _ = run(&mut tree, 3, &create("/c", i32::MIN));
+        assert_eq!(moved(&tree, "/"), (3, i32::MIN));
+        let _ = run(&mut tree, 4, &create("/d", i32::MIN + 1));
+        assert_eq!(moved(&tree, "/"), (4, i32::MIN + 1));
+        // 2 x MIN + 2, less five children, in wrapping arithmetic.
+        assert_eq!(tree.get("/").unwrap().stat().cversion, 2 - 5);
+    }
+
+    #[test]
+    fn a_create_that_is_there_already_gives_its_acl_and_raises_the_parent() {
+        let mut tree = tree_with(&[create("/a", 1)]);
+        let again = Txn::Create {
+            kind: CreateKind::Container,
+            path: "/a".into(),
+            data: None,
+            acl: list(1).into(),
+            parent_cversion: 3,
+        };
+        let (outcome, changes) = run(&mut tree, 7, &again);
+        assert_eq!(outcome, Err(ErrorCode::NodeExists));
+        let node = tree.get("/a").unwrap();
+        assert_eq!((node.acl(), node.data(), node.kind()), (&list(1)[..], Some(&b"hi"[..]), ZnodeKind::Persistent));
+        assert_eq!((node.stat().aversion, node.stat().czxid), (0, Zxid(1)));
+        assert_eq!(moved(&tree, "/"), (7, 3));
+        assert!(matches!(changes[..], [Change::SetAcl { .. }]));
+        // Once more changes nothing, the count of the list's users included.
+        let _ = run(&mut tree, 7, &again);
+        let id = tree.get("/a").unwrap().acl_id();
+        // The other user is /zookeeper/config.
+        assert_eq!(tree.acls.entry(id).unwrap().users, 2);
+        assert_eq!(run(&mut tree, 8, &create("/", 1)).0, Err(ErrorCode::NodeExists));
+    }
+
+    #[test]
+    fn what_has_no_parent_is_not_created() {
+        let mut tree = tree_with(&[]);
+        let (outcome, changes) = run(&mut tree, 1, &create("/no/where", 1));
+        assert_eq!((outcome, changes.len(), tree.znode_count()), (Err(ErrorCode::NoNode), 0, 5));
+    }
+
+    #[test]
+    fn delete_raises_the_parents_pzxid_even_if_the_child_is_not_there() {
+        let mut tree = tree_with(&[create("/a", 1), create("/a/b", 1)]);
+        assert_eq!(run(&mut tree, 9, &delete("/a/b")).0, Ok(()));
+        assert_eq!(moved(&tree, "/a"), (9, 1));
+        assert_eq!(run(&mut tree, 8, &delete("/a/b")).0, Err(ErrorCode::NoNode));
+        assert_eq!(moved(&tree, "/a"), (9, 1));
+        assert_eq!(run(&mut tree, 11, &delete("/a/b")).0, Err(ErrorCode::NoNode));
+        assert_eq!(moved(&tree, "/a"), (11, 1));
+        assert_eq!(run(&mut tree, 12, &delete("/x/y")).0, Err(ErrorCode::NoNode));
+        assert_eq!(moved(&tree, "/"), (1, 1));
+        // An earlier deletion of a name made anew does not lower the pzxid.
+        let _ = run(&mut tree, 13, &create("/a/b", 2));
+        let _ = run(&mut tree, 4, &delete("/a/b"));
+        assert_eq!(moved(&tree, "/a"), (13, 2));
+    }
+
+    #[test]
+    fn deleting_a_later_tenant_of_a_name_takes_its_children_along() {
+        // Log: create /a (1), delete /a (2), create /a (3), create /a/b (4), create /a/b/c (5). The snapshot
+        // is named 1 and shows all of it; replay starts at 2.
+        let log = [delete("/a"), create("/a", 2), create("/a/b", 1), create("/a/b/c", 1)];
+        let mut straight = tree_with(&[create("/a", 1)]);
+        for (n, txn) in log.iter().enumerate() {
+            assert_eq!(run(&mut straight, n as i64 + 2, txn).0, Ok(()));
+        }
+        let digest = straight.digest();
+        for (n, txn) in log.iter().enumerate() {
+            run(&mut straight, n as i64 + 2, txn).0.unwrap();
+        }
+        assert_eq!((straight.digest(), straight.znode_count()), (digest, 8));
+    }
+
+    #[test]
+    fn set_data_and_set_acl_take_the_transactions_word_and_miss_nothing_that_is_gone() {
+        let mut tree = tree_with(&[create("/a", 1)]);
+        let data = |version| Txn::SetData { path: "/a".into(), data: None, version };
+        run(&mut tree, 9, &data(5)).0.unwrap();
+        run(&mut tree, 7, &data(3)).0.unwrap();
+        let stat = tree.get("/a").unwrap().stat();
+        assert_eq!((stat.version, stat.mzxid, stat.mtime, stat.pzxid), (3, Zxid(7), WallMs(1007), Zxid(1)));
+        assert_eq!(tree.get("/a").unwrap().data(), None);
+        let acl = Txn::SetAcl { path: "/a".into(), acl: list(3).into(), version: 4 };
+        let (outcome, changes) = run(&mut tree, 10, &acl);
+        assert!(outcome.is_ok() && matches!(changes[..], [Change::DefineAcl { .. }, Change::SetAcl { .. }]));
+        let later = tree.get("/a").unwrap().stat();
+        assert_eq!(later, Stat { aversion: 4, ..stat });
+        let open = Txn::SetAcl { path: "/a".into(), acl: list(31).into(), version: 5 };
+        assert!(matches!(run(&mut tree, 11, &open).1[..], [Change::SetAcl { .. }, Change::ForgetAcl { .. }]));
+        run(&mut tree, 12, &delete("/a")).0.unwrap();
+        for txn in [data(6), acl] {
+            let (outcome, changes) = run(&mut tree, 12, &txn);
+            assert_eq!((outcome, changes.len()), (Err(ErrorCode::NoNode), 0));
+        }
+    }
+
+    #[test]
+    fn close_session_deletes_the_listed_and_the_left() {
+        let mut tree = tree_with(&[ephemeral("/a", 1), ephemeral("/b", 2), ephemeral("/c", 3), create("/d", 4)]);
+        assert_eq!(tree.ephemerals_of(OWNER).collect::<Vec<_>>(), ["/a", "/b", "/c"]);
+        let close = Txn::CloseSession { ephemerals: Some(vec!["/c".into(), "/gone".into()]) };
+        let (outcome, changes) = run(&mut tree, 9, &close);
+        assert_eq!(outcome, Ok(()));
+        let removed: Vec<&str> =
+            changes.iter().filter_map(|c| if let Change::Remove { node, .. } = c { Some(node.path()) } else { None }).collect();
+        assert_eq!(removed, ["/c", "/a", "/b"]);
+        assert!(matches!(changes.last(), Some(Change::SessionClosed { session: OWNER })));
+        assert_eq!((tree.ephemeral_count(), moved(&tree, "/")), (0, (9, 4)));
+        // An old log names nobody.
+        run(&mut tree, 10, &ephemeral("/e", 5)).0.unwrap();
+        run(&mut tree, 11, &Txn::CloseSession { ephemerals: None }).0.unwrap();
+        assert!(tree.get("/e").is_none() && tree.get("/d").is_some());
+        let opened = run(&mut tree, 12, &Txn::CreateSession { timeout_ms: 5 }).1;
+        assert!(matches!(opened[..], [Change::SessionOpened { session: OWNER, timeout_ms: 5 }]));
+    }
+
+    #[test]
+    fn a_multi_applies_whole_or_not_at_all() {
+        let mut tree = tree_with(&[]);
+        let digest = tree.digest();
+        let failed = Txn::Multi(vec![create("/a", 1), Txn::Error { code: -101 }]);
+        let (outcome, changes) = run(&mut tree, 1, &failed);
+        assert_eq!((outcome, changes.len(), tree.digest()), (Ok(()), 0, digest));
+        let check = Txn::Check { path: "/a".into(), version: 0 };
+        let whole = Txn::Multi(vec![create("/a", 1), create("/a/b", 1), check, delete("/a/b")]);
+        assert_eq!(run(&mut tree, 2, &whole).1.len(), 3);
+        // Replayed over itself it goes on after what it meets.
+        assert_eq!(run(&mut tree, 2, &whole).0, Err(ErrorCode::NodeExists));
+        assert_eq!((tree.znode_count(), moved(&tree, "/"), moved(&tree, "/a")), (6, (2, 1), (2, 1)));
+    }
+
+    #[test]
+    fn reconfig_writes_the_configuration_node_outside_the_digest() {
+        let mut tree = tree_with(&[]);
+        let reconfig = Txn::Reconfig { path: path::CONFIG.into(), data: Some(b"server.1=x"[..].into()), version: -1 };
+        assert_eq!(run(&mut tree, 5, &reconfig).0, Ok(()));
+        let node = tree.get(path::CONFIG).unwrap();
+        assert_eq!((node.data(), node.stat().version, node.stat().mzxid), (Some(&b"server.1=x"[..]), -1, Zxid(5)));
+        assert_eq!(tree.digest(), 1_371_985_504);
     }
 }

@@ -132,3 +132,67 @@ impl Tree {
             .fold(0, i64::wrapping_add)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Acl, Id};
+    use crate::tree::{CONTAINER_OWNER, Meta, ttl_owner};
+
+    fn node(path: &str, owner: i64, acl: u32) -> Znode {
+        Znode::new(&Meta { owner, acl: AclId(acl), ..Meta::default() }, path, Some(b"x"))
+    }
+
+    fn load(rules: OwnerRules, nodes: &[Znode]) -> Result<Tree, String> {
+        let mut loader = Tree::loader(rules);
+        loader.acl(AclId(3), [Acl { perms: 1, id: Id::new("ip", "::1") }].into());
+        loader.acl(AclId(4), [Acl { perms: 2, id: Id::new("ip", "::1") }].into());
+        for node in nodes {
+            loader.node(node.clone(), Zxid(5), 2);
+        }
+        loader.finish()
+    }
+
+    #[test]
+    fn znodes_may_come_in_any_order() {
+        let nodes =
+            ["/zookeeper/config", "/a/b/c", "/a", "/zookeeper", "", "/a/b", "/zookeeper/quota"].map(|p| node(p, 0, 0));
+        let tree = load(OwnerRules::default(), &nodes).unwrap();
+        assert_eq!((tree.znode_count(), tree.get("/a/b").unwrap().num_children()), (8, 1));
+        assert_eq!(tree.digest(), tree.digest_from_scratch());
+        assert_eq!(tree.acls().count(), 0, "lists nobody uses are dropped");
+    }
+
+    #[test]
+    fn a_list_that_is_missing_allows_nothing_and_its_id_is_never_given_away() {
+        let nodes = [node("/", 0, 0), node("/a", 0, 3), node("/b", 0, 9), node("/c", CONTAINER_OWNER, 0)];
+        let mut tree = load(OwnerRules::default(), &nodes).unwrap();
+        assert_eq!(tree.get("/a").unwrap().acl()[0].perms, 1);
+        assert_eq!(tree.get("/b").unwrap().acl().iter().map(|acl| acl.perms).sum::<i32>(), 0);
+        assert!(!tree.get("/b").unwrap().acl().is_empty());
+        let fresh = tree.use_acl(&[Acl { perms: 8, id: Id::new("ip", "::1") }], &mut Default::default());
+        assert_eq!(fresh, AclId(10));
+        assert_eq!(tree.acls().map(|(id, _)| id.0).collect::<Vec<_>>(), [3, 10]);
+    }
+
+    #[test]
+    fn what_every_tree_has_is_supplied() {
+        let tree = load(OwnerRules::default(), &[node("/", 0, 0), node("/zookeeper", 0, 0)]).unwrap();
+        assert!(tree.get(path::QUOTA).is_some() && tree.get(path::CONFIG).is_some());
+    }
+
+    #[test]
+    fn a_snapshot_that_makes_no_tree_is_refused() {
+        let off = OwnerRules::default();
+        let on = OwnerRules { extended_types: true, ..off };
+        let fault = |rules, nodes: &[Znode]| load(rules, nodes).err();
+        assert_eq!(fault(off, &[node("/a", 0, 0)]).unwrap(), "there is no root");
+        assert_eq!(fault(off, &[node("/", 0, 0), node("", 0, 0)]).unwrap(), "the root is there twice");
+        let twice = [node("/", 0, 0), node("/a", 0, 0), node("/a", 0, 0)];
+        assert_eq!(fault(off, &twice).unwrap(), "/a is there twice");
+        assert_eq!(fault(off, &[node("/", 0, 0), node("/a/b", 0, 0)]).unwrap(), "/a/b has no parent");
+        assert_eq!(fault(off, &[node("/", 0, 0), node("a", 0, 0)]).unwrap(), "\"a\" is no path");
+        let ttl = [node("/", 0, 0), node("/t", ttl_owner(9), 0)];
+        assert!(fault(off, &ttl).unwrap().contains("extendedTypesEnabled") && fault(on, &ttl).is_none());
+    }
+}

@@ -27,6 +27,8 @@ mod digest;
 mod edit;
 mod ip;
 mod loader;
+#[cfg(test)]
+mod model;
 mod names;
 mod quota;
 mod slab;

@@ -42,6 +42,11 @@ impl Names {
         Names { parts: (0..PARTS).map(|_| HashTable::new()).collect() }
     }
 
+    /// Memory taken, in bytes.
+    pub fn memory(&self) -> usize {
+        self.parts.iter().map(|part| size_of_val(part) + part.allocation_size()).sum()
+    }
+
     pub fn find(&self, slab: &Slab, hash: PathHash, path: &[u8]) -> Option<u32> {
         self.parts[hash.part()].find(hash.0, |slot| slab.at(*slot).znode().path_bytes() == path).copied()
     }

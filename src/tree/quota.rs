@@ -205,3 +205,140 @@ impl Tree {
         changes.push(Change::Usage { node });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{SessionId, WallMs, Xid, Zxid};
+    use crate::codec::txn::{CreateKind, Txn, TxnHeader};
+    use crate::tree::OwnerRules;
+
+    struct World {
+        tree: Tree,
+        zxid: i64,
+    }
+
+    impl World {
+        fn new() -> World {
+            World { tree: Tree::new(OwnerRules::default()), zxid: 0 }
+        }
+
+        fn run(&mut self, txn: &Txn<'_>) -> Changes {
+            self.zxid += 1;
+            let header =
+                TxnHeader { session: SessionId(1), cxid: Xid(0), zxid: Zxid(self.zxid), time: WallMs(self.zxid) };
+            let mut changes = Changes::new();
+            self.tree.apply(&header, txn, &mut changes).unwrap();
+            changes
+        }
+
+        fn put(&mut self, path: &str, data: &str) -> Changes {
+            let known = self.tree.get(path).is_some();
+            let data = Some(data.as_bytes().into());
+            if known {
+                return self.run(&Txn::SetData { path: path.into(), data, version: 1 });
+            }
+            let kind = CreateKind::Plain { two: false, ephemeral: false };
+            self.run(&Txn::Create { kind, path: path.into(), data, acl: vec![].into(), parent_cversion: -1 })
+        }
+
+        fn text(&self, path: &str) -> &str {
+            std::str::from_utf8(self.tree.get(path).unwrap().data().unwrap()).unwrap()
+        }
+
+        fn limit(&mut self, path: &str, limits: &str) {
+            let mut at = path::QUOTA.to_string();
+            for name in path[1..].split('/') {
+                at = format!("{at}/{name}");
+                if self.tree.get(&at).is_none() {
+                    self.put(&at, "");
+                }
+            }
+            self.put(&format!("{at}/{USAGE}"), "");
+            self.put(&format!("{at}/{LIMITS}"), limits);
+        }
+    }
+
+    #[test]
+    fn usage_follows_every_change_and_leaves_the_usage_nodes_stat_alone() {
+        let mut world = World::new();
+        world.put("/a", "12345");
+        world.put("/a/b", "1");
+        world.limit("/a", "count=10,bytes=-1");
+        let usage = "/zookeeper/quota/a/zookeeper_stats";
+        assert_eq!(world.text(usage), "count=2,bytes=6");
+        let before = world.tree.get(usage).unwrap().stat();
+        let changes = world.put("/a/c", "123");
+        assert!(matches!(&changes[..], [Change::Insert { .. }, Change::Usage { node }] if node.path() == usage));
+        assert_eq!(world.text(usage), "count=3,bytes=9");
+        world.put("/a/c", "1234");
+        world.run(&Txn::Delete { path: "/a/b".into(), container: false });
+        world.put("/ab", "not below");
+        assert_eq!(world.text(usage), "count=2,bytes=9");
+        assert_eq!(world.tree.get(usage).unwrap().stat().mzxid, before.mzxid);
+        assert_eq!(world.tree.get(usage).unwrap().stat().version, before.version);
+        assert_eq!(world.tree.quotas().map(|quota| quota.path).collect::<Vec<_>>(), ["/a"]);
+        world.run(&Txn::Delete { path: "/zookeeper/quota/a/zookeeper_limits".into(), container: false });
+        assert!(world.put("/a/d", "").len() == 1 && world.tree.quota_for("/a").is_none());
+    }
+
+    #[test]
+    fn the_deepest_quota_counts_and_a_hard_limit_replaces_the_soft_one() {
+        let mut world = World::new();
+        world.put("/a", "");
+        world.put("/a/b", "");
+        world.limit("/a", "count=1,bytes=1=;byteHardLimit=5;countHardLimit=3");
+        world.limit("/a/b", "count=1,bytes=1");
+        let tree = &world.tree;
+        assert_eq!(tree.quota_for("/a/b/c").unwrap().path, "/a/b");
+        assert_eq!(tree.quota_for("/a/x").unwrap().usage, Some(Usage { count: 2, bytes: 0 }));
+        // Soft limits refuse nothing.
+        assert!(tree.quota_allows("/a/b/c", 1, 100));
+        assert!(tree.quota_allows("/a/x", 1, 5));
+        assert!(!tree.quota_allows("/a/x", 1, 6) && !tree.quota_allows("/a/x", 2, 0));
+        world.put("/a", "1234567");
+        // Above already: shrinking is refused too while the result is, and no change of bytes is not judged.
+        assert!(!world.tree.quota_allows("/a", 0, -1) && world.tree.quota_allows("/a", 0, -2));
+        assert!(world.tree.quota_allows("/a", 0, 0));
+        assert!(world.tree.quota_allows("/elsewhere", 9, 9) && world.tree.quota_allows("/", 9, 9));
+    }
+
+    #[test]
+    fn text_that_cannot_be_read_limits_nothing_and_breaks_nothing() {
+        for bad in ["nonsense", "count=x", "count", "count=1,bytes=99999999999999999999"] {
+            let mut world = World::new();
+            world.put("/a", "");
+            world.limit("/a", bad);
+            assert!(world.tree.quota_for("/a").is_none() && world.tree.quota_allows("/a/b", 1, 1), "{bad}");
+            world.put("/zookeeper/quota/a/zookeeper_stats", bad);
+            world.put("/a/b", "x");
+            assert_eq!(world.text("/zookeeper/quota/a/zookeeper_stats"), bad);
+            assert_eq!(world.tree.quotas().count(), 0);
+        }
+    }
+
+    #[test]
+    fn texts_are_read_and_written_as_zookeeper_does() {
+        let text = |text: &'static str| Track::parse(Some(text.as_bytes())).map(|track| track.text());
+        assert_eq!(text("").as_deref(), Some("count=-1,bytes=-1"));
+        assert_eq!(text("bytes=2,,count=1;").as_deref(), Some("count=1,bytes=2"));
+        assert_eq!(
+            text("count=1,bytes=5=;zz=7;countHardLimit=10").as_deref(),
+            Some("count=1,bytes=5=;countHardLimit=10;zz=7")
+        );
+        assert_eq!(text("count=").as_deref(), Some("count=-1,bytes=-1"));
+        assert_eq!(text("count"), None);
+    }
+
+    #[test]
+    fn a_limits_node_must_limit_something() {
+        assert!(is_dead_limit_path("/zookeeper/quota/zookeeper_limits"));
+        assert_eq!(limited_path("/zookeeper/quota/zookeeper_limits"), None);
+        assert_eq!(limited_path("/zookeeper/quotax/zookeeper_limits"), None);
+        assert_eq!(limited_path("/zookeeper/quota/a/b/zookeeper_limits"), Some("/a/b"));
+        let mut world = World::new();
+        world.put("/zookeeper/quota/zookeeper_limits", "count=0,bytes=0");
+        world.put("/a", "");
+        assert_eq!(world.tree.quotas().count(), 0);
+    }
+}

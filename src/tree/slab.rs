@@ -69,6 +69,11 @@ impl Slab {
         self.end
     }
 
+    /// Memory taken, in bytes.
+    pub fn memory(&self) -> usize {
+        self.chunks.len() * CHUNK as usize * size_of::<Slot>()
+    }
+
     /// Slots in use.
     pub fn live(&self) -> usize {
         self.live as usize

@@ -196,6 +196,11 @@ impl Tree {
         self.digest
     }
 
+    /// Memory of this tree's own index in bytes; the payloads it shares are not counted.
+    pub fn index_memory(&self) -> usize {
+        self.slab.memory() + self.names.memory()
+    }
+
     pub fn rules(&self) -> OwnerRules {
         self.rules
     }
@@ -304,5 +309,77 @@ impl<'a> Node<'a> {
             num_children: slot.num_children as i32,
             pzxid: slot.pzxid,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Xid;
+    use crate::codec::txn::{CreateKind, Txn, TxnHeader};
+
+    #[test]
+    fn a_fresh_tree_is_what_zookeeper_has() {
+        let tree = Tree::new(OwnerRules::default());
+        assert_eq!((tree.znode_count(), tree.approximate_data_size(), tree.ephemeral_count()), (5, 44, 0));
+        let root = tree.get("").unwrap();
+        assert_eq!((root.path(), root.stat().cversion, root.data()), ("/", -1, Some(&b""[..])));
+        assert_eq!(tree.get("/zookeeper").unwrap().stat().cversion, -2);
+        assert_eq!(tree.descendant_count(&root), 3);
+        let config = tree.get("/zookeeper/config").unwrap();
+        assert_eq!((config.stat().aversion, config.acl()[0].perms), (-1, Perms::READ));
+        assert!(tree.get("/nope").is_none() && tree.get("zookeeper").is_none() && tree.get("//").is_none());
+    }
+
+    #[test]
+    fn a_further_tree_costs_at_most_sixty_bytes_a_znode() {
+        fn sendable<T: Send>(_: &T) {}
+        // Just past the point where the tables have doubled: the worst there is.
+        for count in [60_000, 120_000] {
+            let mut loader = Tree::loader(OwnerRules::default());
+            loader.node(Znode::new(&Meta::default(), "/", None), Zxid::ZERO, 0);
+            for n in 0..count {
+                loader.node(Znode::new(&Meta::default(), &format!("/{n:09}"), None), Zxid::ZERO, 0);
+            }
+            let tree = loader.finish().unwrap();
+            let copy = tree.replicate();
+            sendable(&copy);
+            assert_eq!(copy.get("/").unwrap().num_children(), count);
+            let each = copy.index_memory() as f64 / count as f64;
+            assert!(each <= 60.0, "{each} bytes at {count}");
+        }
+    }
+
+    #[test]
+    fn the_reaper_is_shown_containers_and_ttl_nodes_whose_time_has_come() {
+        let mut tree = Tree::new(OwnerRules { extended_types: true, emulate_353: false });
+        let mut run = |zxid, txn: Txn<'_>| {
+            let time = WallMs(1000);
+            let header = TxnHeader { session: SessionId(1), cxid: Xid(0), zxid: Zxid(zxid), time };
+            tree.apply(&header, &txn, &mut Default::default()).unwrap();
+        };
+        let create = |path: &'static str, kind, parent_cversion| Txn::Create {
+            kind,
+            path: path.into(),
+            data: None,
+            acl: vec![].into(),
+            parent_cversion,
+        };
+        let plain = CreateKind::Plain { two: false, ephemeral: false };
+        run(1, create("/used", CreateKind::Container, 1));
+        run(2, create("/used/x", plain, 1));
+        run(3, create("/never", CreateKind::Container, 2));
+        run(4, create("/ttl", CreateKind::Ttl { ttl_ms: 50 }, 3));
+        run(5, create("/long", CreateKind::Ttl { ttl_ms: 500 }, 4));
+        run(6, create("/full", CreateKind::Ttl { ttl_ms: 50 }, 5));
+        run(7, create("/full/x", plain, 1));
+        assert_eq!(tree.reapable(WallMs(1050), None), []);
+        assert_eq!(tree.reapable(WallMs(1051), None), ["/ttl".into()]);
+        assert_eq!(tree.reapable(WallMs(1051), Some(50)), ["/never".into(), "/ttl".into()]);
+        assert_eq!(tree.get("/ttl").unwrap().stat().ephemeral_owner, SessionId::NONE);
+        let header = TxnHeader { session: SessionId(1), cxid: Xid(0), zxid: Zxid(8), time: WallMs(1000) };
+        let gone = Txn::Delete { path: "/used/x".into(), container: false };
+        tree.apply(&header, &gone, &mut Default::default()).unwrap();
+        assert_eq!(tree.reapable(WallMs(0), None), ["/used".into()]);
     }
 }

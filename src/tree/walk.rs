@@ -85,3 +85,52 @@ impl Tree {
         self.walk = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::base::{SessionId, WallMs, Xid, Zxid};
+    use crate::codec::txn::{CreateKind, Txn, TxnHeader};
+    use crate::tree::{OwnerRules, Tree};
+
+    fn run(tree: &mut Tree, zxid: i64, txn: &Txn<'_>) {
+        let header = TxnHeader { session: SessionId(1), cxid: Xid(0), zxid: Zxid(zxid), time: WallMs(zxid) };
+        tree.apply(&header, txn, &mut Default::default()).unwrap();
+    }
+
+    fn create(path: &str) -> Txn<'_> {
+        let kind = CreateKind::Plain { two: false, ephemeral: false };
+        Txn::Create { kind, path: path.into(), data: Some(b"1"[..].into()), acl: vec![].into(), parent_cversion: -1 }
+    }
+
+    #[test]
+    fn places_freed_reused_and_new_show_what_they_held_when_the_snapshot_began() {
+        let mut tree = Tree::new(OwnerRules::default());
+        for (zxid, path) in [(1, "/a"), (2, "/b"), (3, "/gone")] {
+            run(&mut tree, zxid, &create(path));
+        }
+        run(&mut tree, 4, &Txn::Delete { path: "/gone".into(), container: false });
+        tree.snapshot_begin();
+        let mut seen = Vec::new();
+        assert!(tree.snapshot_next(1, &mut |node| seen.push((node.znode.path().to_string(), node.pzxid, node.cversion))));
+        // /b is deleted and its place reused; the free place is filled; /new lies beyond; the root moves on.
+        run(&mut tree, 5, &Txn::Delete { path: "/b".into(), container: false });
+        run(&mut tree, 6, &create("/reuser"));
+        run(&mut tree, 7, &create("/filler"));
+        run(&mut tree, 8, &create("/new"));
+        run(&mut tree, 9, &Txn::SetData { path: "/a".into(), data: None, version: 1 });
+        let mut data = Vec::new();
+        while tree.snapshot_next(2, &mut |node| {
+            seen.push((node.znode.path().to_string(), node.pzxid, node.cversion));
+            data.extend_from_slice(node.znode.data().expect("nothing is null yet"));
+        }) {}
+        seen.sort();
+        let expected = [("/", 4, 3), ("/a", 1, 0), ("/b", 2, 0), ("/zookeeper", 0, 0), ("/zookeeper/config", 0, 0),
+            ("/zookeeper/quota", 0, 0)];
+        assert_eq!(seen, expected.map(|(path, pzxid, cversion)| (path.to_string(), Zxid(pzxid), cversion)));
+        assert_eq!(data, b"11");
+        // It closed itself; another may begin, and be given up.
+        tree.snapshot_begin();
+        tree.snapshot_cancel();
+        tree.snapshot_begin();
+    }
+}

@@ -1,0 +1,169 @@
+//! When a snapshot is due, and taking it in slices while the pipeline runs (parity RT-20..26, exact by design).
+//!
+//! The tree keeps what the open snapshot has not visited as it was, so the file shows one zxid although writes
+//! go on. It gets its final name only when that zxid is durable, so no snapshot ever holds more than the journal.
+
+use super::{Effects, Replica, SnapshotSettings};
+use crate::base::{Instant, Now, Zxid};
+use crate::journal::DiskEffect;
+use crate::snapshot::{SnapshotHead, SnapshotWriter};
+
+/// Znodes per slice: some 100 us of work, so that a write never waits long behind one.
+const NODES_PER_SLICE: usize = 512;
+
+pub(super) struct Snapshots {
+    settings: SnapshotSettings,
+    records_since: u64,
+    bytes_before: u64,
+    /// Drawn anew after each snapshot, so that the servers of an ensemble do not all snapshot at once.
+    records_due: u64,
+    bytes_due: Option<u64>,
+    dice: u64,
+    open: Option<Open>,
+    /// Newest last.
+    kept: Vec<Zxid>,
+    next_purge: Option<Instant>,
+}
+
+struct Open {
+    zxid: Zxid,
+    /// `None` once everything is handed over: the name waits for the zxid to be durable.
+    writer: Option<SnapshotWriter>,
+    /// The last chunk is written.
+    complete: bool,
+}
+
+impl Snapshots {
+    /// `kept`: those on disk, in any order. A purge is due at once, then every interval.
+    pub(super) fn new(settings: SnapshotSettings, mut kept: Vec<Zxid>, seed: u64, now: Instant) -> Snapshots {
+        kept.sort();
+        let next_purge = settings.purge_interval_ms.map(|_| now);
+        let mut snapshots = Snapshots {
+            settings,
+            records_since: 0,
+            bytes_before: 0,
+            records_due: 0,
+            bytes_due: None,
+            dice: seed,
+            open: None,
+            kept,
+            next_purge,
+        };
+        snapshots.draw();
+        snapshots
+    }
+
+    pub(super) fn on_record(&mut self) {
+        self.records_since += 1;
+    }
+
+    /// Half the configured distance, plus anything up to the other half.
+    fn draw(&mut self) {
+        let half = self.settings.snap_count.max(2) / 2;
+        self.records_due = half + self.throw(half);
+        self.bytes_due = self.settings.snap_bytes.map(|bytes| bytes / 2 + self.throw(bytes / 2));
+    }
+
+    /// splitmix64: any spread will do, as long as the seed decides it.
+    fn throw(&mut self, below: u64) -> u64 {
+        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.dice;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ mixed >> 31) % below.max(1)
+    }
+}
+
+impl Replica {
+    pub(super) fn start_due_snapshot(&mut self, now: Now, out: &mut Effects) {
+        let written = self.journal.stats().bytes;
+        let due = self.snapshots.records_since > self.snapshots.records_due
+            || self.snapshots.bytes_due.is_some_and(|bytes| written - self.snapshots.bytes_before > bytes);
+        if !due || self.failed {
+            return;
+        }
+        self.snapshots.records_since = 0;
+        self.snapshots.bytes_before = written;
+        self.snapshots.draw();
+        if self.snapshots.open.is_some() {
+            tracing::warn!("a snapshot is due while the last one is still being written: skipped");
+            return;
+        }
+        self.start_snapshot(now, out);
+    }
+
+    /// Begins a snapshot of everything proposed so far.
+    pub(super) fn start_snapshot(&mut self, now: Now, out: &mut Effects) {
+        let zxid = self.last_proposed;
+        self.tree.snapshot_begin();
+        let head = SnapshotHead {
+            zxid,
+            wall: now.wall,
+            digest: self.tree.digest(),
+            max_session: self.max_session,
+        };
+        let writer = SnapshotWriter::begin(&head, self.sessions.iter(), self.tree.acls());
+        self.snapshots.open = Some(Open { zxid, writer: Some(writer), complete: false });
+        out.disk.push(DiskEffect::SnapshotOpen { zxid });
+    }
+
+    /// The open snapshot can take its next chunk: answered with `SnapshotChunk`, or `SnapshotClose` at the end.
+    pub fn on_snapshot_ready(&mut self, out: &mut Effects) {
+        let Some(open) = &mut self.snapshots.open else { return };
+        let Some(writer) = &mut open.writer else {
+            open.complete = true;
+            return self.close_durable_snapshot(out);
+        };
+        let mut more = true;
+        while more && !writer.is_chunk_full() {
+            more = self.tree.snapshot_next(NODES_PER_SLICE, &mut |node| writer.node(node));
+        }
+        let bytes = match open.writer.take_if(|_| !more) {
+            Some(writer) => writer.finish(),
+            None => open.writer.as_mut().map(SnapshotWriter::take).unwrap_or_default(),
+        };
+        out.disk.push(DiskEffect::SnapshotChunk { bytes });
+    }
+
+    /// Gives the finished snapshot its name once nothing in it can be lost any more.
+    pub(super) fn close_durable_snapshot(&mut self, out: &mut Effects) {
+        if let Some(open) = &mut self.snapshots.open
+            && open.complete
+            && open.zxid <= self.last_committed
+        {
+            open.complete = false; // asked once
+            out.disk.push(DiskEffect::SnapshotClose { zxid: open.zxid });
+        }
+    }
+
+    pub fn on_snapshot_written(&mut self, zxid: Zxid, _out: &mut Effects) {
+        tracing::info!(%zxid, "snapshot written");
+        self.snapshots.open = None;
+        self.snapshots.kept.retain(|kept| *kept != zxid);
+        self.snapshots.kept.push(zxid);
+    }
+
+    /// The snapshot could not be written; the server goes on without it, its journal holds everything.
+    pub fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str, _out: &mut Effects) {
+        tracing::error!(
+            %zxid, what,
+            "a snapshot could not be written; nothing is lost, the next one is tried later: free or repair the disk"
+        );
+        if self.snapshots.open.take().is_some_and(|open| open.writer.is_some()) {
+            self.tree.snapshot_cancel();
+        }
+    }
+
+    /// Deletes what the newest `retain_count` snapshots do not need, snapshots before journal segments.
+    pub(super) fn purge_when_due(&mut self, now: Now, out: &mut Effects) {
+        let Some(due) = self.snapshots.next_purge.filter(|due| *due <= now.mono) else { return };
+        let interval_ms = self.snapshots.settings.purge_interval_ms.unwrap_or(u64::MAX);
+        self.snapshots.next_purge = Some(due.plus_ms(interval_ms).max(now.mono));
+        let retain = self.snapshots.settings.retain_count.max(1);
+        let superfluous = self.snapshots.kept.len().saturating_sub(retain);
+        out.disk.extend(self.snapshots.kept.drain(..superfluous).map(DiskEffect::DeleteSnapshot));
+        if let Some(oldest) = self.snapshots.kept.first() {
+            self.journal.retire_before(*oldest, &mut out.disk);
+        }
+    }
+}

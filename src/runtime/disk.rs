@@ -1,0 +1,232 @@
+//! Carries out what the replica wants of its disk, and tells it how that went.
+//!
+//! Two tasks, so that nothing slow ever stands before the journal: one writes batches through glommio's ring, in
+//! the queue that also serves clients' waits; the other prepares segments, writes snapshots and deletes files on a
+//! blocking thread, in the background queue.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::files::{DataDirs, plain_words};
+use super::journal_file::{JournalFile, prepare_segment};
+use super::snapshot_file::SnapshotFile;
+use crate::base::Zxid;
+use crate::journal::{Batch, BatchId, DiskEffect, SegmentId};
+
+/// What became of a [`DiskEffect`].
+#[derive(Debug)]
+pub enum DiskNews {
+    Landed(BatchId),
+    /// A journal write, sync or preparation failed, in words for the operator.
+    Failed(String),
+    SegmentReady(SegmentId),
+    /// The open snapshot takes its next chunk.
+    SnapshotReady,
+    SnapshotWritten(Zxid),
+    SnapshotFailed(Zxid, String),
+}
+
+/// How the disk is to be treated.
+#[derive(Clone, Debug)]
+pub struct DiskSettings {
+    pub dirs: DataDirs,
+    /// `forceSync`: false leaves durability to the kernel, and says so at the start.
+    pub force_sync: bool,
+    /// A journal write that takes longer is warned about (`fsync.warningthresholdms`).
+    pub slow_write: Duration,
+}
+
+/// Where driver and disk tasks of one executor meet. Lives on: the replication core.
+#[derive(Default)]
+pub struct DiskPort {
+    batches: RefCell<VecDeque<Batch>>,
+    chores: RefCell<VecDeque<DiskEffect>>,
+    news: RefCell<Vec<DiskNews>>,
+    /// Batches and segment preparations not yet answered.
+    journal_pending: Cell<usize>,
+    writer: RefCell<Option<Waker>>,
+    helper: RefCell<Option<Waker>>,
+    driver: RefCell<Option<Waker>>,
+}
+
+impl DiskPort {
+    pub fn submit(&self, effect: DiskEffect) {
+        match effect {
+            DiskEffect::WriteBatch(batch) => {
+                self.journal_pending.update(|count| count + 1);
+                self.batches.borrow_mut().push_back(batch);
+                ring(&self.writer);
+            }
+            chore => {
+                if matches!(chore, DiskEffect::PrepareSegment { .. }) {
+                    self.journal_pending.update(|count| count + 1);
+                }
+                self.chores.borrow_mut().push_back(chore);
+                ring(&self.helper);
+            }
+        }
+    }
+
+    /// Moves all news to the end of `out`.
+    pub fn take_news(&self, out: &mut Vec<DiskNews>) {
+        out.append(&mut self.news.borrow_mut());
+    }
+
+    /// Ready when there is news; wakes the driver's task when there will be.
+    pub fn poll_news(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.news.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        *self.driver.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// No batch is being written and no segment prepared, and the driver has taken the news of the last.
+    pub fn journal_is_idle(&self) -> bool {
+        self.journal_pending.get() == 0 && self.news.borrow().is_empty()
+    }
+
+    fn tell(&self, news: DiskNews) {
+        if matches!(news, DiskNews::Landed(_) | DiskNews::SegmentReady(_) | DiskNews::Failed(_)) {
+            self.journal_pending.update(|count| count - 1);
+        }
+        self.news.borrow_mut().push(news);
+        ring(&self.driver);
+    }
+
+    async fn next_batch(&self) -> Batch {
+        next(&self.batches, &self.writer).await
+    }
+
+    async fn next_chore(&self) -> DiskEffect {
+        next(&self.chores, &self.helper).await
+    }
+}
+
+fn ring(waker: &RefCell<Option<Waker>>) {
+    if let Some(waker) = waker.borrow_mut().take() {
+        waker.wake();
+    }
+}
+
+async fn next<T>(queue: &RefCell<VecDeque<T>>, waker: &RefCell<Option<Waker>>) -> T {
+    poll_fn(|cx| match queue.borrow_mut().pop_front() {
+        Some(item) => Poll::Ready(item),
+        None => {
+            *waker.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+/// Writes the journal's batches, one at a time, in order. Never ends by itself.
+pub async fn write_batches(port: Rc<DiskPort>, settings: DiskSettings) {
+    let mut open: Option<JournalFile> = None;
+    loop {
+        let batch = port.next_batch().await;
+        let started = Instant::now();
+        let id = batch.id;
+        let bytes = batch.bytes.len();
+        match write_batch(&mut open, batch, &settings).await {
+            Ok(()) => {
+                let took = started.elapsed();
+                if took > settings.slow_write {
+                    tracing::warn!(
+                        took_ms = took.as_millis() as u64,
+                        bytes,
+                        "a journal write took long; clients wait for it, so give the journal a disk of its own (dataLogDir)"
+                    );
+                }
+                port.tell(DiskNews::Landed(id));
+            }
+            Err(what) => port.tell(DiskNews::Failed(what)),
+        }
+    }
+}
+
+async fn write_batch(open: &mut Option<JournalFile>, batch: Batch, settings: &DiskSettings) -> Result<(), String> {
+    let path = settings.dirs.segment_path(batch.segment);
+    let say = |doing: &str, error: std::io::Error| format!("cannot {doing} {}: {}", path.display(), plain_words(&error));
+    if open.as_ref().is_none_or(|file| file.segment() != batch.segment) {
+        if let Some(old) = open.take() {
+            old.close().await;
+        }
+        let file = JournalFile::open(batch.segment, &path, settings.force_sync).await;
+        *open = Some(file.map_err(|error| say("open", error))?);
+    }
+    let file = open.as_mut().expect("opened above");
+    file.write(batch.offset, &batch.bytes).await.map_err(|error| say("write", error))
+}
+
+/// Everything that may take its time: new segments, snapshots, deletions. Never ends by itself.
+pub async fn do_chores(port: Rc<DiskPort>, settings: DiskSettings) {
+    let mut snapshot: Option<SnapshotFile> = None;
+    loop {
+        match port.next_chore().await {
+            DiskEffect::WriteBatch(_) => unreachable!("batches go to the writer"),
+            DiskEffect::PrepareSegment { segment, bytes, recycle } => {
+                let path = settings.dirs.segment_path(segment);
+                let old = recycle.map(|old| settings.dirs.segment_path(old));
+                let what = format!("cannot prepare {}", path.display());
+                let force_sync = settings.force_sync;
+                match blocking(move || prepare_segment(&path, bytes, old.as_deref(), force_sync)).await {
+                    Ok(()) => port.tell(DiskNews::SegmentReady(segment)),
+                    Err(error) => port.tell(DiskNews::Failed(format!("{what}: {}", plain_words(&error)))),
+                }
+            }
+            DiskEffect::DeleteSegment(segment) => delete(settings.dirs.segment_path(segment)).await,
+            DiskEffect::DeleteSnapshot(zxid) => delete(settings.dirs.snapshot_path(zxid)).await,
+            DiskEffect::SnapshotOpen { zxid } => {
+                let path = settings.dirs.snapshot_path(zxid);
+                let opened = blocking(move || SnapshotFile::create(zxid, path)).await;
+                snapshot = keep(&port, zxid, opened, DiskNews::SnapshotReady);
+            }
+            DiskEffect::SnapshotChunk { bytes } => {
+                // After a failure there is none, and the replica has been told.
+                let Some(file) = snapshot.take() else { continue };
+                let zxid = file.zxid();
+                let written = blocking(move || file.append(&bytes)).await;
+                snapshot = keep(&port, zxid, written, DiskNews::SnapshotReady);
+            }
+            DiskEffect::SnapshotClose { zxid } => {
+                let Some(file) = snapshot.take() else { continue };
+                let closed = blocking(move || file.finish()).await;
+                keep(&port, zxid, closed, DiskNews::SnapshotWritten(zxid));
+            }
+            DiskEffect::SnapshotAbort { .. } => {
+                if let Some(file) = snapshot.take() {
+                    blocking(move || file.discard()).await;
+                }
+            }
+        }
+    }
+}
+
+fn keep<T>(port: &DiskPort, zxid: Zxid, result: std::io::Result<T>, news: DiskNews) -> Option<T> {
+    match result {
+        Ok(value) => {
+            port.tell(news);
+            Some(value)
+        }
+        Err(error) => {
+            port.tell(DiskNews::SnapshotFailed(zxid, plain_words(&error)));
+            None
+        }
+    }
+}
+
+async fn delete(path: std::path::PathBuf) {
+    let name = path.display().to_string();
+    if let Err(error) = blocking(move || std::fs::remove_file(path)).await {
+        tracing::warn!(file = name, %error, "cannot delete a file that is no longer needed");
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    glommio::executor().spawn_blocking(work).await
+}

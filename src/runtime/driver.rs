@@ -1,0 +1,426 @@
+//! One executor's loop: a turn takes in all the news there is, lets the machines answer, and sends what they said.
+//!
+//! An executor hosts the replica, a shard, or both. Both on one executor exchange mail within the turn, through
+//! plain vectors: no lock, no wake, no system call.
+//!
+//! A shard's tick means "every byte that had arrived by `now` has been read", and after a pause of the process
+//! (or of the whole machine) that must still be true, or sessions would expire because *we* slept. So `now` is
+//! read before the poller is emptied, every ready connection is read after that, and a turn that could not do so
+//! (more events than fit, mail blocked) leaves the tick to the next.
+
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use rustix::event::Timespec;
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
+
+use super::accept::{Acceptor, Arrival};
+use super::clock;
+use super::disk::{DiskNews, DiskPort};
+use super::machines::{ReplicaMachine, ShardMachine};
+use super::mailbox::{Inbox, Outbox, Wake};
+use super::net::Net;
+use super::poller::{Poller, Ready};
+use super::stop::{Phase, Stop};
+use crate::base::{Instant, Now};
+use crate::mail::{ToReplica, ToShard};
+use crate::{replica, shard};
+
+/// A way out to the other machine.
+pub enum Post<T> {
+    /// It lives on this executor.
+    Here,
+    There(Outbox<T>),
+}
+
+impl<T> Post<T> {
+    /// Whether all that was posted has been delivered; tries once more if not.
+    fn has_room(&mut self) -> bool {
+        match self {
+            Post::Here => true,
+            Post::There(outbox) => {
+                if outbox.is_blocked() {
+                    outbox.send();
+                }
+                !outbox.is_blocked()
+            }
+        }
+    }
+}
+
+/// A shard and what belongs to it.
+pub struct ShardSide<S> {
+    pub machine: S,
+    pub net: Net,
+    /// New connections from an acceptor on another executor.
+    pub arrivals: Option<Inbox<Arrival>>,
+    pub acceptor: Option<Acceptor>,
+    pub to_replica: Post<ToReplica>,
+    /// `None` when the replica is here.
+    pub from_replica: Option<Inbox<ToShard>>,
+}
+
+/// The replica and what belongs to it.
+pub struct ReplicaSide<R> {
+    pub machine: R,
+    /// One per shard that lives elsewhere.
+    pub from_shards: Vec<Inbox<ToReplica>>,
+    /// Indexed by shard.
+    pub to_shards: Vec<Post<ToShard>>,
+    pub disk: Rc<DiskPort>,
+}
+
+pub struct Driver<S, R> {
+    shard: Option<ShardSide<S>>,
+    replica: Option<ReplicaSide<R>>,
+    wake: Arc<Wake>,
+    stop: Arc<Stop>,
+    poller: Poller,
+    ticker: OwnedFd,
+    tick_due: bool,
+    spin_micros: u64,
+    events: Vec<Ready>,
+    arrived: Vec<Arrival>,
+    shard_says: shard::Effects,
+    replica_says: replica::Effects,
+    /// Mail within this executor.
+    up: Vec<ToReplica>,
+    down: Vec<ToShard>,
+    news: Vec<DiskNews>,
+    shard_tick_due: bool,
+    said_quiet: bool,
+    /// As this turn began, no shard had anything left to say.
+    saw_all_quiet: bool,
+    closing_since: Option<Instant>,
+}
+
+const WAKE: u64 = u64::MAX;
+const TICK: u64 = u64::MAX - 1;
+const ACCEPT: u64 = u64::MAX - 2;
+
+/// The stop waits this long for clients to take their last replies.
+const LAST_REPLIES_MS: u64 = 1_000;
+
+const TICK_MS: u64 = if shard::Shard::TICK_MS < replica::Replica::TICK_MS { shard::Shard::TICK_MS } else { replica::Replica::TICK_MS };
+
+impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
+    /// `spin_micros`: how long to look for news before sleeping; 0 where the CPU is shared.
+    pub fn new(
+        shard: Option<ShardSide<S>>,
+        replica: Option<ReplicaSide<R>>,
+        wake: Arc<Wake>,
+        stop: Arc<Stop>,
+        spin_micros: u64,
+    ) -> io::Result<Self> {
+        let poller = Poller::new()?;
+        let ticker = ticker()?;
+        poller.watch(&wake, WAKE, false)?;
+        poller.watch(&ticker, TICK, false)?;
+        if let Some(acceptor) = shard.as_ref().and_then(|shard| shard.acceptor.as_ref()) {
+            acceptor.watch(&poller, ACCEPT)?;
+        }
+        Ok(Driver {
+            shard,
+            replica,
+            wake,
+            stop,
+            poller,
+            ticker,
+            tick_due: false,
+            spin_micros,
+            events: Vec::new(),
+            arrived: Vec::new(),
+            shard_says: shard::Effects::default(),
+            replica_says: replica::Effects::default(),
+            up: Vec::new(),
+            down: Vec::new(),
+            news: Vec::new(),
+            shard_tick_due: false,
+            said_quiet: false,
+            saw_all_quiet: false,
+            closing_since: None,
+        })
+    }
+
+    /// Turns until the server stops. `disk` are effects of the boot, to be carried out first.
+    pub async fn run(mut self, boot: Vec<crate::journal::DiskEffect>) {
+        self.replica_says.disk = boot;
+        self.carry_out_replica();
+        let mut idle_since = None;
+        loop {
+            let now = clock::now();
+            let phase = self.stop.phase();
+            let busy = self.turn(now, phase);
+            if self.has_ended(now, phase) {
+                return;
+            }
+            if busy {
+                idle_since = None;
+                yield_once().await;
+            } else if now.mono.micros_since(*idle_since.get_or_insert(now.mono)) < self.spin_micros && !self.awaits_disk() {
+                yield_once().await;
+            } else {
+                self.sleep(phase).await;
+                idle_since = None;
+            }
+        }
+    }
+
+    /// Everything there is to do now. Returns whether there was anything.
+    fn turn(&mut self, now: Now, phase: Phase) -> bool {
+        let drained = self.look();
+        let quieting = phase >= Phase::Quieting;
+        self.saw_all_quiet = quieting && self.stop.all_quiet();
+        let mut busy = false;
+        let mut read_all = true;
+
+        if let Some(shard) = &mut self.shard {
+            let says = &mut self.shard_says;
+            if quieting {
+                shard.acceptor = None;
+            }
+            if let Some(acceptor) = &mut shard.acceptor {
+                busy |= acceptor.turn(now, &mut self.arrived);
+            }
+            if let Some(arrivals) = &mut shard.arrivals {
+                self.arrived.extend(arrivals.drain());
+            }
+            for arrival in self.arrived.drain(..) {
+                busy = true;
+                shard.net.open(arrival, &self.poller, &mut shard.machine, now, says);
+            }
+            if let Some(inbox) = &mut shard.from_replica {
+                for mail in inbox.drain() {
+                    busy = true;
+                    shard.machine.on_mail(mail, now, says);
+                }
+            }
+            read_all = !quieting && shard.to_replica.has_room();
+            if read_all {
+                busy |= shard.net.read(&mut shard.machine, now, says);
+            }
+        }
+        self.tick(now, drained && read_all);
+        busy |= self.exchange(now);
+        if let Some(shard) = &mut self.shard {
+            shard.net.settle(&mut shard.machine, now, &mut self.shard_says);
+        }
+        busy |= !self.shard_says.mail.is_empty();
+        self.post();
+        self.keep_stopping(phase);
+        busy || !drained || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready())
+    }
+
+    /// Asks the poller what is ready. Returns whether it has told all.
+    fn look(&mut self) -> bool {
+        self.events.clear();
+        // It fails only for a bad descriptor or buffer, which would be a fault of ours.
+        let drained = self.poller.poll(&mut self.events).expect("epoll_wait on our own descriptor");
+        for ready in self.events.drain(..) {
+            match ready.token {
+                WAKE => {}
+                TICK => {
+                    // The timer is armed again by being read.
+                    let mut count = [0; 8];
+                    let _ = rustix::io::read(&self.ticker, &mut count);
+                    self.tick_due = true;
+                }
+                ACCEPT => {
+                    if let Some(acceptor) = self.shard.as_mut().and_then(|shard| shard.acceptor.as_mut()) {
+                        acceptor.note();
+                    }
+                }
+                _ => {
+                    if let Some(shard) = &mut self.shard {
+                        shard.net.note(ready, &mut self.shard_says);
+                    }
+                }
+            }
+        }
+        drained
+    }
+
+    fn tick(&mut self, now: Now, heard_all: bool) {
+        let due = std::mem::take(&mut self.tick_due);
+        if due && let Some(replica) = &mut self.replica {
+            replica.machine.on_tick(now, &mut self.replica_says);
+        }
+        self.shard_tick_due |= due;
+        if self.shard_tick_due
+            && heard_all
+            && let Some(shard) = &mut self.shard
+        {
+            self.shard_tick_due = false;
+            shard.net.tick(now);
+            shard.machine.on_tick(now, &mut self.shard_says);
+        }
+    }
+
+    /// Lets the replica hear the shards and the disk, and a shard here hear the replica.
+    fn exchange(&mut self, now: Now) -> bool {
+        let Some(replica) = &mut self.replica else { return false };
+        let says = &mut self.replica_says;
+        let mut busy = false;
+        for inbox in &mut replica.from_shards {
+            for mail in inbox.drain() {
+                busy = true;
+                replica.machine.on_mail(mail, now, says);
+            }
+        }
+        if let Some(shard) = &mut self.shard
+            && matches!(shard.to_replica, Post::Here)
+        {
+            self.up.append(&mut self.shard_says.mail);
+            for mail in self.up.drain(..) {
+                busy = true;
+                replica.machine.on_mail(mail, now, says);
+            }
+        }
+        replica.disk.take_news(&mut self.news);
+        for news in self.news.drain(..) {
+            busy = true;
+            match news {
+                DiskNews::Landed(batch) => replica.machine.on_batch_landed(batch, now, says),
+                DiskNews::Failed(what) => replica.machine.on_disk_failed(&what, says),
+                DiskNews::SegmentReady(segment) => replica.machine.on_segment_ready(segment, says),
+                DiskNews::SnapshotReady => replica.machine.on_snapshot_ready(says),
+                DiskNews::SnapshotWritten(zxid) => replica.machine.on_snapshot_written(zxid, says),
+                DiskNews::SnapshotFailed(zxid, what) => replica.machine.on_snapshot_failed(zxid, &what, says),
+            }
+        }
+        replica.machine.on_turn_end(now, says);
+        self.carry_out_replica();
+        if let Some(shard) = &mut self.shard {
+            for mail in self.down.drain(..) {
+                busy = true;
+                shard.machine.on_mail(mail, now, &mut self.shard_says);
+            }
+        }
+        busy
+    }
+
+    fn carry_out_replica(&mut self) {
+        let Some(replica) = &mut self.replica else { return };
+        for effect in self.replica_says.disk.drain(..) {
+            replica.disk.submit(effect);
+        }
+        for (to, mail) in self.replica_says.mail.drain(..) {
+            match &mut replica.to_shards[usize::from(to.0)] {
+                Post::Here => self.down.push(mail),
+                Post::There(outbox) => outbox.push(mail),
+            }
+        }
+        if let Some(halt) = self.replica_says.halt.take() {
+            self.stop.halt(halt.0);
+        }
+    }
+
+    /// Sends the turn's mail to other executors, one batch and at most one wake each.
+    fn post(&mut self) {
+        if let Some(ShardSide { to_replica: Post::There(outbox), .. }) = &mut self.shard {
+            self.shard_says.mail.drain(..).for_each(|mail| outbox.push(mail));
+            outbox.send();
+        }
+        if let Some(replica) = &mut self.replica {
+            for post in &mut replica.to_shards {
+                if let Post::There(outbox) = post {
+                    outbox.send();
+                }
+            }
+        }
+    }
+
+    fn keep_stopping(&mut self, phase: Phase) {
+        if phase != Phase::Quieting {
+            return;
+        }
+        if let Some(shard) = &mut self.shard
+            && !self.said_quiet
+            && self.shard_says.mail.is_empty()
+            && shard.to_replica.has_room()
+        {
+            self.said_quiet = true;
+            self.stop.shard_is_quiet();
+        }
+        // All shards were quiet before this turn took in their mail, so nothing can follow what it saw.
+        if let Some(replica) = &self.replica
+            && self.saw_all_quiet
+            && replica.disk.journal_is_idle()
+        {
+            self.stop.enter(Phase::Flushed);
+        }
+    }
+
+    fn has_ended(&mut self, now: Now, phase: Phase) -> bool {
+        match phase {
+            Phase::Running | Phase::Quieting => false,
+            Phase::Halted => true,
+            Phase::Flushed => {
+                let Some(shard) = &mut self.shard else { return true };
+                let since = *self.closing_since.get_or_insert(now.mono);
+                let done = shard.net.close_all(&mut shard.machine, now);
+                done || now.mono.millis_since(since) >= LAST_REPLIES_MS
+            }
+        }
+    }
+
+    /// Sleeps in glommio's ring until a descriptor, the disk or another executor has news.
+    async fn sleep(&mut self, phase: Phase) {
+        self.wake.prepare_to_sleep();
+        // Looked at after the bell was set, so that whoever comes later rings it.
+        if self.has_news(phase) {
+            yield_once().await;
+        } else {
+            poll_fn(|cx| {
+                if let Some(replica) = &self.replica
+                    && replica.disk.poll_news(cx).is_ready()
+                {
+                    return Poll::Ready(());
+                }
+                self.poller.poll_sleep(cx)
+            })
+            .await;
+        }
+        self.wake.awake();
+    }
+
+    /// The disk's answers come through the ring, which a spinning task would keep from being looked at.
+    fn awaits_disk(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| !replica.disk.journal_is_idle())
+    }
+
+    fn has_news(&self, phase: Phase) -> bool {
+        let shard_has = self.shard.as_ref().is_some_and(|shard| {
+            shard.from_replica.as_ref().is_some_and(Inbox::has_mail)
+                || shard.arrivals.as_ref().is_some_and(Inbox::has_mail)
+                || shard.acceptor.as_ref().is_some_and(Acceptor::has_pending)
+        });
+        let replica_has = self.replica.as_ref().is_some_and(|replica| replica.from_shards.iter().any(Inbox::has_mail));
+        // A phase that has moved on, also by this executor's own doing.
+        shard_has || replica_has || self.stop.phase() != phase || (phase == Phase::Quieting && self.stop.all_quiet() && !self.saw_all_quiet)
+    }
+}
+
+/// Lets the executor's other tasks (and after its preempt timer the ring) have their turn.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+fn ticker() -> io::Result<OwnedFd> {
+    let ticker = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+    let each = Timespec { tv_sec: 0, tv_nsec: TICK_MS as i64 * 1_000_000 };
+    timerfd_settime(&ticker, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: each, it_value: each })?;
+    Ok(ticker)
+}

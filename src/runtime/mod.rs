@@ -1,0 +1,43 @@
+//! The real driver of the two machines: cores, sockets, files and clocks. The only folder that knows glommio,
+//! and the only one with `unsafe`.
+//!
+//! ```text
+//!   executor = one pinned thread, one glommio loop, one driver task (driver.rs)
+//!
+//!     epoll (poller.rs) <- client sockets, listeners, the mailbox' eventfd, the tick's timerfd
+//!        |
+//!     turn: mail -> readable sockets -> machines -> dirty sockets -> mail out, one wake for each neighbour
+//!        |
+//!     nothing left: sleep in glommio's ring until the epoll descriptor, or the disk task, has news
+//! ```
+//!
+//! Readiness comes from epoll because it costs a connection nothing while it is idle and nothing per request to
+//! re-arm; the ring carries what it is best at, the journal's writes. A turn reads every ready connection into one
+//! scratch buffer and sends each dirty one's replies with one system call.
+//!
+//! Does not know: what a request, a znode or a session is.
+
+mod accept;
+mod clock;
+mod disk;
+mod driver;
+mod files;
+mod journal_file;
+mod machines;
+mod mailbox;
+mod net;
+mod placement;
+mod poller;
+mod probe;
+mod serve;
+mod signals;
+mod snapshot_file;
+mod standalone;
+mod stop;
+
+pub use accept::{Admission, NoLimits, Refusal};
+pub use files::{DataDirs, LockError};
+pub use machines::{ReplicaMachine, ShardMachine};
+pub use placement::Place;
+pub use serve::{Booted, ServeError, Setup, serve};
+pub use standalone::standalone;
