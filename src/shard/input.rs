@@ -232,6 +232,7 @@ impl Shard {
                 }
                 self.outstanding += 1;
                 self.large_bytes += large(&self.settings, payload.len());
+                self.metrics.add(Basic::ReadsAfterWriteInSessionQueue, c.waiting.len() as u64);
                 c.push_waiting(Waiting::Frame { bytes: payload.into(), arrived: now.mono });
             }
         }
@@ -248,6 +249,7 @@ impl Shard {
         let body = self.arena.split().freeze();
         self.outstanding += 1;
         self.large_bytes += large(&self.settings, payload.len());
+        self.metrics.count(Counter::RequestCommitQueued);
         c.push_waiting(Waiting::Submitted { xid, op, bytes: payload.len() as u32, arrived: now.mono });
         out.mail.push(ToReplica::Submit(Submit { origin, session: c.session, xid, op, body, ids: c.ids.clone() }));
     }
