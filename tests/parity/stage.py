@@ -241,7 +241,7 @@ class Link(Requests):
     def call(self, opcode, body=b"", xid=None, label="", seconds=ANSWER_SECONDS):
         """Sends one request, waits for its reply, notes both and the events in front of it."""
         if self.dead:
-            self.stage.note(f"{self.name} {wire.NAMES.get(opcode, opcode)} {label}", "already closed")
+            self.stage.note(f"{self.name} {wire.NAMES.get(opcode, opcode)} {label}".strip(), "already closed")
             return Reply()
         self.catch_up()
         self.send(opcode, body, xid, label)
