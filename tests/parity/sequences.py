@@ -198,8 +198,8 @@ def _play_batch(server, seeds, plain):
     played = []
     for seed in seeds:
         stage.root = f"/s{seed}"
+        stage.rebase(links[0])  # one sequence that takes a zxid too many must not spoil the next
         links[0].call(wire.CREATE, wire.create(stage.root), label="~")
-        zxid = 0
         for index, requests in Sequence(seed, len(links), plain).steps():
             link = links[index]
             if requests is None:
