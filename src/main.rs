@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringkeeper::config::{Config, ConfigError, placement};
+use ringkeeper::runtime;
 
 mod cli;
 
@@ -50,12 +51,18 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(mask) => mask,
         Err(error) => return fail(&format!("the CPUs of this process are unknown: {error}; allow sched_getaffinity")),
     };
-    match placement(&mask, &config.cores) {
-        Ok(placed) => check::placed_lines(&placed).into_iter().for_each(|line| tracing::info!("{line}")),
+    let placed = match placement(&mask, &config.cores) {
+        Ok(placed) => placed,
         Err(error) => return refuse(&error),
+    };
+    check::placed_lines(&placed).into_iter().for_each(|line| tracing::info!("{line}"));
+    match runtime::standalone(&config, &placed) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ringkeeper: {error}");
+            ExitCode::from(error.exit_code())
+        }
     }
-    // `ringkeeper::runtime::serve(config)` belongs here.
-    absent("serve")
 }
 
 fn check_config(args: &ServeArgs) -> ExitCode {

@@ -85,6 +85,7 @@ impl Replica {
     pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>) {
         self.journal.append(header.zxid, |record| txn::encode(record, header, txn, digest));
         self.snapshots.on_record();
+        self.watch.note_digest(header.zxid, self.tree.digest());
     }
 
     pub(super) fn wait(&mut self, zxid: Zxid, changes: Changes, answer: Option<Answer>) {

@@ -12,6 +12,8 @@ pub struct Settings {
     pub shard_count: u16,
     /// Size of the journal segments to come, in bytes (`preAllocSize`).
     pub segment_bytes: u64,
+    /// A journal write that takes longer counts as slow, in milliseconds (`fsync.warningthresholdms`).
+    pub slow_sync_ms: u64,
     /// Attach a tree digest to every transaction (`digest.enabled`).
     pub digest: bool,
     /// Write closeSession transactions with the list of what they delete (`closeSessionTxn.enabled`).

@@ -25,10 +25,10 @@ pub trait ReplicaMachine: Send + 'static {
     fn on_turn_end(&mut self, now: Now, out: &mut replica::Effects);
     fn on_batch_landed(&mut self, batch: BatchId, now: Now, out: &mut replica::Effects);
     fn on_disk_failed(&mut self, what: &str, out: &mut replica::Effects);
-    fn on_segment_ready(&mut self, segment: SegmentId, out: &mut replica::Effects);
+    fn on_segment_ready(&mut self, segment: SegmentId, now: Now, out: &mut replica::Effects);
     fn on_snapshot_ready(&mut self, out: &mut replica::Effects);
-    fn on_snapshot_written(&mut self, zxid: Zxid, out: &mut replica::Effects);
-    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str, out: &mut replica::Effects);
+    fn on_snapshot_written(&mut self, zxid: Zxid, now: Now);
+    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str);
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects);
 }
 
@@ -72,17 +72,17 @@ impl ReplicaMachine for replica::Replica {
     fn on_disk_failed(&mut self, what: &str, out: &mut replica::Effects) {
         self.on_disk_failed(what, out);
     }
-    fn on_segment_ready(&mut self, segment: SegmentId, out: &mut replica::Effects) {
-        self.on_segment_ready(segment, out);
+    fn on_segment_ready(&mut self, segment: SegmentId, now: Now, out: &mut replica::Effects) {
+        self.on_segment_ready(segment, now, out);
     }
     fn on_snapshot_ready(&mut self, out: &mut replica::Effects) {
         self.on_snapshot_ready(out);
     }
-    fn on_snapshot_written(&mut self, zxid: Zxid, out: &mut replica::Effects) {
-        self.on_snapshot_written(zxid, out);
+    fn on_snapshot_written(&mut self, zxid: Zxid, now: Now) {
+        self.on_snapshot_written(zxid, now);
     }
-    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str, out: &mut replica::Effects) {
-        self.on_snapshot_failed(zxid, what, out);
+    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str) {
+        self.on_snapshot_failed(zxid, what);
     }
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects) {
         self.on_tick(now, out);

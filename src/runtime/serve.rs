@@ -71,6 +71,16 @@ pub enum ServeError {
     StopTimedOut,
 }
 
+impl ServeError {
+    /// As Apache's (parity PX-01): 3 for a data directory that cannot be used, 1 for the rest; never 0 (UB-19).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            ServeError::Lock(_) | ServeError::Boot(_) => 3,
+            _ => 1,
+        }
+    }
+}
+
 impl fmt::Display for ServeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -253,6 +263,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
 /// An executor's main task.
 async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Stop>, told: mpsc::Sender<()>) {
     let queues = Queues::create();
+    spawn(placement::heartbeat(), queues.chores);
     let mut boot = Vec::new();
     let mut replica = None;
     if let Some((machine, from_shards, to_shards, settings, effects)) = seat.replica {

@@ -120,6 +120,7 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
         server_id: 1, // Standalone, whatever myid says (parity SE-02).
         shard_count,
         segment_bytes: journal.prealloc_bytes,
+        slow_sync_ms: journal.fsync_warning_threshold_ms,
         digest: journal.digest_enabled,
         close_session_lists_ephemerals: journal.close_session_txn_enabled,
         snapshots: SnapshotSettings {
@@ -148,7 +149,6 @@ fn shard_settings(config: &Config, shard: u16, shard_count: u16) -> shard::Setti
         sessionless_timeout_ms: u64::from(client.sessionless_cnxn_timeout_ms),
         auth: auth_rules(&config.auth),
         enforced_schemes: config.auth.enforce_auth_schemes.clone(),
-        reconfig_enabled: false,
         outstanding_max: client.global_outstanding_limit,
         large_request_bytes: client.large_request_threshold_bytes.map(|bytes| bytes as usize),
         large_requests_bytes_max: client.large_request_max_bytes as usize,

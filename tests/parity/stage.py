@@ -19,7 +19,7 @@ import time
 import wire
 from requests_by_name import Requests
 
-ANSWER_SECONDS = 15.0
+ANSWER_SECONDS = 8.0
 CLOSED = "closed"
 SILENT = "no answer"
 
@@ -284,6 +284,8 @@ class Link(Requests):
         while True:
             data = self.read_frame(seconds)
             if isinstance(data, str):
+                if data == SILENT:
+                    self.drop()  # what came later would be taken for the answer to something else
                 return Reply(text=data)
             if len(data) < 16:
                 return Reply(text=f"short frame {data.hex()}")
