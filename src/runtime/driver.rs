@@ -92,6 +92,8 @@ pub struct Driver<S, R> {
     down: Vec<ToShard>,
     news: Vec<DiskNews>,
     shard_tick_due: bool,
+    /// The last turn could not do everything.
+    work_left: bool,
     said_quiet: bool,
     /// As this turn began, no shard had anything left to say.
     saw_all_quiet: bool,
@@ -143,6 +145,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             down: Vec::new(),
             news: Vec::new(),
             shard_tick_due: false,
+            work_left: false,
             said_quiet: false,
             saw_all_quiet: false,
             closing_since: None,
@@ -175,7 +178,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 now.mono.micros_since(busy_at) < self.spin_micros
             };
             if !stay {
-                self.sleep(phase, busy).await;
+                self.sleep(phase).await;
                 burst_since = clock::now().mono;
             }
         }
@@ -220,10 +223,13 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         if let Some(shard) = &mut self.shard {
             shard.net.settle(&mut shard.machine, now, &mut self.shard_says);
         }
-        busy |= !self.shard_says.mail.is_empty();
         self.post();
         self.keep_stopping(phase);
-        busy || !drained || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready())
+        // None of this rings again: mail for the replica here, sockets half read, events that did not fit.
+        self.work_left = !drained
+            || !self.shard_says.mail.is_empty()
+            || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready());
+        busy || self.work_left
     }
 
     /// Asks the poller what is ready. Returns whether it has told all.
@@ -380,14 +386,14 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     }
 
     /// Leaves the executor to its other tasks and its ring until a descriptor, the disk or another executor has
-    /// news; if `work_left`, only for one look at them.
+    /// news; if work is left, only for one look at them.
     ///
     /// This is the only place where the task gives way, and it never does so by waking itself: glommio looks at its
     /// ring when no task is ready (or its preempt timer fires, which we keep out of the way, see `placement`).
-    async fn sleep(&mut self, phase: Phase, work_left: bool) {
+    async fn sleep(&mut self, phase: Phase) {
         self.wake.prepare_to_sleep();
         // Looked at after the bell was set, so that whoever comes later rings it.
-        if work_left || self.has_news(phase) {
+        if self.work_left || self.has_news(phase) {
             self.wake.wake();
         }
         poll_fn(|cx| {
