@@ -8,6 +8,12 @@ use crate::base::{Acl, Id, SessionId, Stat, WallMs, Zxid};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed(pub &'static str);
 
+impl Malformed {
+    /// A string that must be there is null. Told apart because the reference notices it later than other
+    /// faults, when the request has its zxid already.
+    pub const NULL_STRING: Malformed = Malformed("null string");
+}
+
 impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0)
@@ -90,7 +96,7 @@ impl<'a> Reader<'a> {
 
     /// A string where null makes no sense.
     pub fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
-        self.string_or_null()?.ok_or(Malformed("null string"))
+        self.string_or_null()?.ok_or(Malformed::NULL_STRING)
     }
 
     /// A vector's element count; `None` is null, any other negative count is empty (parity J-08).
@@ -101,9 +107,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A vector of strings; null reads as empty, a null element is malformed.
+    /// A vector of strings; a null one is malformed, and so is a null element.
     pub fn strings(&mut self) -> Result<Vec<Cow<'a, str>>, Malformed> {
-        let count = self.count()?.unwrap_or(0);
+        let count = self.count()?.ok_or(Malformed("null vector"))?;
         // A count is a claim; memory is only taken for what the bytes can hold (4 each at least).
         let mut strings = Vec::with_capacity(count.min(self.rest.len() / 4));
         for _ in 0..count {

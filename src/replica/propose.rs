@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Replica;
 use crate::base::{ErrorCode, Now, SessionId, WallMs, Xid, Zxid};
-use crate::codec::Reader;
+use crate::codec::{Malformed, Reader, Writer};
 use crate::codec::opcode::OpCode;
 use crate::codec::request::Request;
 use crate::codec::txn::{self, Txn, TxnDigest, TxnHeader};
@@ -23,14 +23,18 @@ impl Replica {
         }
         let request = match Request::decode(submit.op, Reader::new(&submit.body)) {
             Ok(request) => request,
-            Err(_) => return self.refuse(&submit, ErrorCode::MarshallingError, now),
+            Err(malformed) => return self.refuse(&submit, code_of(submit.op, malformed), now),
         };
         match request {
-            Request::Sync { .. } => self.answer(submit.origin, AnswerKind::Reply {
-                xid: submit.xid,
-                error: None,
-                body: Body::Encoded(submit.body.clone()),
-            }),
+            Request::Sync { path } => {
+                let mut echo = Vec::new();
+                match path {
+                    Some(path) => Writer(&mut echo).string(&path),
+                    None => Writer(&mut echo).buffer(None),
+                }
+                let body = Body::Encoded(echo.into());
+                self.answer(submit.origin, AnswerKind::Reply { xid: submit.xid, error: None, body });
+            }
             Request::CloseSession => self.close_session(submit.session, submit.xid, now),
             Request::Multi(ops) => self.propose_multi(&submit, &ops, now),
             Request::Reconfig => self.refuse(&submit, ErrorCode::ReconfigDisabled, now),
@@ -120,6 +124,15 @@ impl Replica {
                 self.wait(zxid, changes, None);
             }
         }
+    }
+}
+
+/// What the reference makes of a request it trips over after it has numbered it: a path that is null is a bad
+/// one where paths are validated first.
+fn code_of(op: OpCode, malformed: Malformed) -> ErrorCode {
+    match op {
+        OpCode::SetData | OpCode::SetAcl if malformed == Malformed::NULL_STRING => ErrorCode::BadArguments,
+        _ => ErrorCode::MarshallingError,
     }
 }
 
