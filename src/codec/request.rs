@@ -123,9 +123,10 @@ pub enum Request<'a> {
 }
 
 /// Whether a request of `op` that is malformed like this is answered only after it got a zxid: the reference
-/// numbers a multi before it reads it, and trips over a null path when it prepares the request.
+/// numbers a multi before it reads it, and trips over a null path or ACL id when it prepares the request.
 pub fn fails_in_order(op: OpCode, malformed: Malformed) -> bool {
-    op.goes_to_replica() && (op == OpCode::Multi || malformed == Malformed::NULL_STRING)
+    op.goes_to_replica()
+        && (op == OpCode::Multi || matches!(malformed, Malformed::NULL_STRING | Malformed::NULL_ACL_ID))
 }
 
 impl<'a> Request<'a> {

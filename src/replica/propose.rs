@@ -37,6 +37,8 @@ impl Replica {
             }
             Request::CloseSession => self.close_session(submit.session, submit.xid, now),
             Request::Multi(ops) => self.propose_multi(&submit, &ops, now),
+            // A lone server has nobody to reconfigure with, even where the operation is enabled (parity OPE-18).
+            Request::Reconfig if self.settings.reconfig_enabled => self.refuse(&submit, ErrorCode::Unimplemented, now),
             Request::Reconfig => self.refuse(&submit, ErrorCode::ReconfigDisabled, now),
             request => {
                 let judge =
