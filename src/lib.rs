@@ -35,6 +35,7 @@ pub mod base;
 //pub mod bench;
 pub mod codec;
 pub mod config;
+pub mod convert;
 pub mod journal;
 pub mod mail;
 pub mod prep;

@@ -6,9 +6,10 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use ringkeeper::admin::Word;
 use ringkeeper::config::keys::{Class, KEYS, Origin};
 use ringkeeper::config::{
-    Config, ConfigError, ConfigErrorKind, DigestAlgorithm, NoticeLevel, Outside, Place, Request, Role, Setting,
+    Config, ConfigError, ConfigErrorKind, NoticeLevel, Outside, Place, Request, Role, Setting,
     SnapshotCompression, assemble, placement,
 };
 
@@ -64,6 +65,8 @@ fn warnings(config: &Config) -> Vec<String> {
     let loud = config.warnings.iter().filter(|notice| notice.level == NoticeLevel::Warning);
     loud.map(|notice| notice.to_string()).collect()
 }
+
+use ringkeeper::tree::auth::DigestAlg;
 
 #[test]
 fn a_minimal_file_gives_the_defaults() {
@@ -288,7 +291,7 @@ fn special_values_mean_what_they_mean_in_zookeeper() {
     assert_eq!(good("snapshot.compression.method=zip").journal.snapshot_compression, SnapshotCompression::None);
     assert_eq!(
         good("DigestAuthenticationProvider.digestAlg=sha3-256").auth.digest_algorithm,
-        DigestAlgorithm::Sha3_256
+        DigestAlg::Sha3_256
     );
     assert!(!good("extendedTypesEnabled=false").znode.extended_types_enabled);
     assert_eq!(good("tickTime=2000").client.max_session_timeout_ms, 40_000);
@@ -301,20 +304,20 @@ fn special_values_mean_what_they_mean_in_zookeeper() {
 }
 
 #[test]
-fn throttle_weights_multiply_the_bucket() {
+fn throttle_weights_fall_into_order() {
     let throttle = good("connection_throttle_tokens=100\nconnection_throttle_fill_count=2\nconnection_throttle_weight_enabled=true\nconnection_throttle_local_session_weight=4").client.connection_throttle;
     assert_eq!((throttle.global_session_weight, throttle.renew_session_weight), (4, 4));
-    assert_eq!((throttle.tokens, throttle.fill_count), (400, 8));
+    assert_eq!((throttle.tokens, throttle.fill_count), (100, 2), "the bucket counts sessions; a shard weighs them");
 }
 
 #[test]
 fn four_letter_words_follow_the_whitelist() {
     let words = |text: &str| good(text).client.four_letter_words;
-    assert!(words("").allows("srvr") && !words("").allows("stat"));
+    assert!(words("").allows(Word::Srvr) && !words("").allows(Word::Stat));
     let some = words("4lw.commands.whitelist= stat , ruok,xxxx");
-    assert!(some.allows("stat") && some.allows("ruok") && some.allows("srvr") && !some.allows("dump"));
-    assert!(words("4lw.commands.whitelist=*").allows("dump"));
-    assert!(words("readonlymode.enabled=true").allows("isro") && !words("readonlymode.enabled=TRUE").allows("isro"));
+    assert!(some.allows(Word::Stat) && some.allows(Word::Ruok) && some.allows(Word::Srvr) && !some.allows(Word::Dump));
+    assert!(words("4lw.commands.whitelist=*").allows(Word::Dump));
+    assert!(words("readonlymode.enabled=true").allows(Word::Isro) && !words("readonlymode.enabled=TRUE").allows(Word::Isro));
 }
 
 #[test]

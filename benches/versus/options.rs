@@ -141,7 +141,9 @@ impl Row {
             let (connections, outstanding) = (connections.parse().ok()?, outstanding.parse().ok()?);
             Some(Row::Load(Load { workload, connections, outstanding }))
         };
-        parsed().ok_or(format!("no such row: `{text}` (like reads-128x16, mixed-128x1, writes-1x1, znodes, sessions, watchers)"))
+        parsed().ok_or(format!(
+            "no such row: `{text}` (like reads-128x16, mixed-128x1, writes-1x1, znodes, sessions, watchers)"
+        ))
     }
 }
 

@@ -93,21 +93,17 @@ impl Word {
 pub struct Whitelist(u32);
 
 impl Whitelist {
+    /// Asks the configuration about each word's name.
+    pub fn of(allows: impl Fn(&str) -> bool) -> Whitelist {
+        let allowed = Word::ALL.into_iter().filter(|word| allows(word.name()));
+        Whitelist(allowed.fold(1 << Word::Srvr as u32, |bits, word| bits | 1 << word as u32))
+    }
+
     /// `list` is the value of `4lw.commands.whitelist`, `None` when it is not set. `srvr` is always in;
     /// `isro` is when read-only mode is enabled.
     pub fn parse(list: Option<&str>, read_only_mode: bool) -> Whitelist {
-        let mut bits = 1 << Word::Srvr as u32;
-        if read_only_mode {
-            bits |= 1 << Word::Isro as u32;
-        }
-        for entry in list.unwrap_or_default().split(',').map(str::trim) {
-            for word in Word::ALL {
-                if entry == "*" || entry == word.name() {
-                    bits |= 1 << word as u32;
-                }
-            }
-        }
-        Whitelist(bits)
+        let entries = || list.unwrap_or_default().split(',').map(str::trim);
+        Whitelist::of(|name| entries().any(|entry| entry == "*" || entry == name) || (read_only_mode && name == "isro"))
     }
 
     pub fn allows(self, word: Word) -> bool {

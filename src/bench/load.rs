@@ -126,10 +126,8 @@ impl Sample {
             .map(|pid| Ok::<_, String>((system::cpu_seconds(pid)?, system::resident_bytes(pid)?)))
             .transpose()?;
         // A thread that has failed is gone, and its failure is what will be reported.
-        let own_cpu = thread_ids
-            .iter()
-            .filter_map(|id| system::thread_cpu_seconds(id.load(Ordering::Relaxed)).ok())
-            .sum();
+        let own_cpu =
+            thread_ids.iter().filter_map(|id| system::thread_cpu_seconds(id.load(Ordering::Relaxed)).ok()).sum();
         Ok(Sample { at: Instant::now(), server, own_cpu })
     }
 }

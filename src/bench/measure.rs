@@ -16,9 +16,8 @@ pub fn prepare(args: &BenchArgs, root: &str) -> Result<(), String> {
     create_all(&mut session, args.keys as u64, |key| plan::key_path(root, key as usize), &data)?;
     if args.workload == Workload::List {
         let children = args.children as u64;
-        let path = |number: u64| {
-            format!("{}/c{:05}", plan::key_path(root, (number / children) as usize), number % children)
-        };
+        let path =
+            |number: u64| format!("{}/c{:05}", plan::key_path(root, (number / children) as usize), number % children);
         create_all(&mut session, args.keys as u64 * children, path, &data)?;
     }
     session.close()
@@ -42,15 +41,14 @@ pub fn clean_up(args: &BenchArgs, root: &str) -> Result<(), String> {
     session.close()
 }
 
-fn create_all(
-    session: &mut Session,
-    count: u64,
-    path: impl Fn(u64) -> String,
-    data: &[u8],
-) -> Result<(), String> {
-    session.pipeline(count, |number, xid, out| wire::create(out, xid, &path(number), data), |number, err, _| {
-        if err == 0 { Ok(()) } else { Err(format!("create {}: {}", path(number), wire::error_name(err))) }
-    })
+fn create_all(session: &mut Session, count: u64, path: impl Fn(u64) -> String, data: &[u8]) -> Result<(), String> {
+    session.pipeline(
+        count,
+        |number, xid, out| wire::create(out, xid, &path(number), data),
+        |number, err, _| {
+            if err == 0 { Ok(()) } else { Err(format!("create {}: {}", path(number), wire::error_name(err))) }
+        },
+    )
 }
 
 fn needs_pid(args: &BenchArgs) -> Result<u32, String> {
@@ -75,14 +73,17 @@ pub fn idle_sessions(args: &BenchArgs) -> Result<(), String> {
     let after = settled_memory(pid)?;
     let open = sessions.len() as f64;
     drop(sessions);
-    report::print_measure(args, json!({
-        "measure": "idle-sessions",
-        "sessions": open,
-        "seconds_to_open": took.as_secs_f64(),
-        "server_rss_before": before,
-        "server_rss_after": after,
-        "bytes_per_session": (after as f64 - before as f64) / open,
-    }));
+    report::print_measure(
+        args,
+        json!({
+            "measure": "idle-sessions",
+            "sessions": open,
+            "seconds_to_open": took.as_secs_f64(),
+            "server_rss_before": before,
+            "server_rss_after": after,
+            "bytes_per_session": (after as f64 - before as f64) / open,
+        }),
+    );
     Ok(())
 }
 
@@ -112,14 +113,17 @@ pub fn watchers(args: &BenchArgs) -> Result<(), String> {
     writer.close()?;
     let mut micros = result?;
     micros.sort_by(f64::total_cmp);
-    report::print_measure(args, json!({
-        "measure": "watchers",
-        "watchers": args.connections,
-        "rounds": args.rounds,
-        "median_us": micros[micros.len() / 2],
-        "min_us": micros[0],
-        "max_us": micros[micros.len() - 1],
-    }));
+    report::print_measure(
+        args,
+        json!({
+            "measure": "watchers",
+            "watchers": args.connections,
+            "rounds": args.rounds,
+            "median_us": micros[micros.len() / 2],
+            "min_us": micros[0],
+            "max_us": micros[micros.len() - 1],
+        }),
+    );
     Ok(())
 }
 

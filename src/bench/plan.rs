@@ -161,7 +161,7 @@ impl Plan {
             // A connection's requests are served in order, so the delete always finds what was created.
             Workload::Churn => {
                 let home = conn as usize % self.keys;
-                let table = if step % 2 == 0 { &self.writes } else { &self.deletes };
+                let table = if step.is_multiple_of(2) { &self.writes } else { &self.deletes };
                 table.copy_new_path(home, xid, name(step / 2), out);
                 Kind::Write
             }

@@ -14,8 +14,9 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(250);
 const PIPELINE_REQUESTS: u64 = 800;
 /// Request bytes on their way at a time, so that neither side can block the other by full buffers.
 const PIPELINE_BYTES: usize = 128 << 10;
-/// Handshakes on their way at a time.
-const HANDSHAKES: usize = 64;
+/// Handshakes on their way at a time; below the listen backlog of 50 that Apache has by default, beyond
+/// which the kernel drops connection attempts and retries them a second later.
+const HANDSHAKES: usize = 32;
 
 /// Resolves `host:port[,host:port...]`.
 pub fn resolve(servers: &str) -> Result<Vec<SocketAddr>, String> {
@@ -182,10 +183,14 @@ impl Session {
     /// Sends one request and returns its error code and the body of its reply.
     pub fn call(&mut self, encode: impl Fn(i32, &mut Vec<u8>)) -> Result<(i32, Vec<u8>), String> {
         let mut answer = (0, Vec::new());
-        self.pipeline(1, |_, xid, out| encode(xid, out), |_, err, body| {
-            answer = (err, body.to_vec());
-            Ok(())
-        })?;
+        self.pipeline(
+            1,
+            |_, xid, out| encode(xid, out),
+            |_, err, body| {
+                answer = (err, body.to_vec());
+                Ok(())
+            },
+        )?;
         Ok(answer)
     }
 

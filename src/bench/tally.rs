@@ -64,7 +64,7 @@ impl Tally {
     #[inline]
     pub fn settle(&mut self, now: u64) {
         for kind in [Kind::Read, Kind::Write] {
-            let run = std::mem::replace(&mut self.run[kind as usize], (0, 0));
+            let run = std::mem::take(&mut self.run[kind as usize]);
             self.record(kind, run, now);
         }
     }

@@ -90,12 +90,7 @@ pub fn connect_request(out: &mut Vec<u8>, timeout_ms: i32) {
 }
 
 pub fn create(out: &mut Vec<u8>, xid: i32, path: &str, data: &[u8]) {
-    FrameWriter::request(out, xid, op::CREATE)
-        .buffer(path.as_bytes())
-        .buffer(data)
-        .open_acl()
-        .int(0)
-        .finish();
+    FrameWriter::request(out, xid, op::CREATE).buffer(path.as_bytes()).buffer(data).open_acl().int(0).finish();
 }
 
 pub fn delete(out: &mut Vec<u8>, xid: i32, path: &str) {

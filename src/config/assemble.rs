@@ -9,10 +9,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use crate::admin::Whitelist;
 use super::draft::{Draft, Setting};
 use super::error::{ConfigError, ConfigErrorKind, NoticeLevel, Place};
 use super::keys::{self, Class, KEYS, Key};
-use super::model::FourLetterWhitelist;
 use super::{Config, EffectiveSetting, EnsembleConfig, ensemble, judged, jvm, properties, value};
 
 /// The world as far as a configuration may look at it.
@@ -304,10 +304,7 @@ fn settle_client(draft: &mut Draft, outside: &dyn Outside) -> Result<(), ConfigE
     client.max_session_timeout_ms = u32::try_from(max).unwrap_or(i32::MAX as u32).min(i32::MAX as u32);
     let extra = draft.extra_size_bytes.map_or(client.jute_max_buffer_bytes, |extra| extra as u32);
     client.jute_max_buffer_extra_bytes = extra.max(1024).min(i32::MAX as u32 - client.jute_max_buffer_bytes);
-    client.four_letter_words = FourLetterWhitelist::from_list(&draft.four_letter_words);
-    if draft.readonly_mode {
-        client.four_letter_words.words.insert("isro".to_owned());
-    }
+    client.four_letter_words = Whitelist::parse(Some(&draft.four_letter_words), draft.readonly_mode);
     if client.client_addr.is_none() && draft.member_settings.is_empty() && draft.dynamic_config_file.is_none() {
         let place = whole_file(draft).unwrap_or(Place::BuiltIn);
         draft.warn(&place, "clientPort is not set, so no client can connect; add clientPort=2181");
@@ -315,15 +312,11 @@ fn settle_client(draft: &mut Draft, outside: &dyn Outside) -> Result<(), ConfigE
     Ok(())
 }
 
-/// ZK: BlueThrottle: weights first fall into order, then the bucket is counted in them.
+/// ZK: BlueThrottle: weights fall into order.
 fn settle_throttle(draft: &mut Draft) {
     let throttle = &mut draft.config.client.connection_throttle;
     throttle.global_session_weight = throttle.global_session_weight.max(throttle.local_session_weight);
     throttle.renew_session_weight = throttle.renew_session_weight.max(throttle.local_session_weight);
-    if throttle.weight_enabled {
-        throttle.tokens = throttle.tokens.saturating_mul(throttle.global_session_weight);
-        throttle.fill_count = throttle.fill_count.saturating_mul(throttle.global_session_weight);
-    }
 }
 
 fn settle_unsafe(draft: &mut Draft) {

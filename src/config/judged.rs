@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use super::draft::{Draft, Setting};
 use super::ensemble::{Role, parse_port};
 use super::error::{ConfigError, ConfigErrorKind, Place};
-use super::model::{DigestAlgorithm, SnapshotCompression};
+use super::model::SnapshotCompression;
+use crate::tree::auth::DigestAlg;
 use super::placement::SHARDS_MAX;
 use super::value;
 
@@ -106,9 +107,8 @@ pub(super) fn auth_provider(draft: &mut Draft, setting: &Setting) -> Judged {
 }
 
 pub(super) fn digest_alg(draft: &mut Draft, setting: &Setting) -> Judged {
-    draft.config.auth.digest_algorithm = DigestAlgorithm::from_java_name(&setting.value).ok_or_else(|| {
-        let names: Vec<&str> = DigestAlgorithm::ALL.iter().map(|(name, _)| *name).collect();
-        setting.wrong("is not a supported hash", format!("write one of {}", names.join(", ")))
+    draft.config.auth.digest_algorithm = DigestAlg::from_name(&setting.value).ok_or_else(|| {
+        setting.wrong("is not a supported hash", "write one of SHA-1, SHA-224, SHA-256, SHA-384, SHA-512, SHA-512/224, SHA-512/256, SHA3-224, SHA3-256, SHA3-384, SHA3-512")
     })?;
     Ok(())
 }

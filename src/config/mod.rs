@@ -35,7 +35,7 @@ pub use ensemble::{EnsembleConfig, Role};
 pub use error::{ConfigError, ConfigErrorKind, ConfigNotice, NoticeLevel, Place};
 pub use load::Machine;
 pub use model::{
-    AuthConfig, ClientConfig, ConnectionThrottleConfig, CoresConfig, DigestAlgorithm, FourLetterWhitelist,
+    AuthConfig, ClientConfig, ConnectionThrottleConfig, CoresConfig,
     JournalConfig, RequestThrottleConfig, SnapshotCompression, ZnodeConfig,
 };
 pub use placement::{Core, Placement, placement};

@@ -4,11 +4,12 @@
 //! defaults below against the defaults of that table. Where Apache writes `-1` or `0` for "off", the field is an `Option`
 //! or its comment says so.
 
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::cpuset::CpuSet;
+use crate::admin::Whitelist;
+use crate::tree::auth::DigestAlg;
 
 /// What a client connection meets: listener, limits, session bounds, throttles.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,7 +47,8 @@ pub struct ClientConfig {
     pub large_request_max_bytes: u32,
     pub connection_throttle: ConnectionThrottleConfig,
     pub request_throttle: RequestThrottleConfig,
-    pub four_letter_words: FourLetterWhitelist,
+    /// Which four-letter words are answered; `srvr` always is (FL-02, FL-03).
+    pub four_letter_words: Whitelist,
 }
 
 impl Default for ClientConfig {
@@ -69,7 +71,7 @@ impl Default for ClientConfig {
             large_request_max_bytes: 104_857_600,
             connection_throttle: ConnectionThrottleConfig::default(),
             request_throttle: RequestThrottleConfig::default(),
-            four_letter_words: FourLetterWhitelist::default(),
+            four_letter_words: Whitelist::parse(None, false),
         }
     }
 }
@@ -77,11 +79,11 @@ impl Default for ClientConfig {
 /// The token bucket in front of new connections (RT-40 to RT-43). ZK: BlueThrottle.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConnectionThrottleConfig {
-    /// Bucket size in tokens, already multiplied by the global session weight when weights are on; 0 = throttle off.
+    /// Bucket size in connections; with weights on, in new sessions. 0 = throttle off.
     pub tokens: u32,
     /// The bucket refills when more than this has passed.
     pub fill_time_ms: u32,
-    /// Tokens per `fill_time_ms`, already multiplied likewise.
+    /// As many come back per `fill_time_ms`.
     pub fill_count: u32,
     /// Time between two changes of the drop probability; `None` = no random drop.
     pub freeze_time_ms: Option<u32>,
@@ -149,37 +151,6 @@ impl Default for RequestThrottleConfig {
     }
 }
 
-/// Which four-letter words are answered (FL-02, FL-03). `srvr` always is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FourLetterWhitelist {
-    /// `*` was listed.
-    pub all: bool,
-    /// The listed words, `srvr` included; unknown words are harmless.
-    pub words: BTreeSet<String>,
-}
-
-impl FourLetterWhitelist {
-    /// Reads a comma list; entries are trimmed. ZK: FourLetterCommands.isEnabled.
-    pub fn from_list(list: &str) -> Self {
-        let mut words: BTreeSet<String> =
-            list.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect();
-        let all = words.remove("*");
-        words.insert("srvr".to_owned());
-        FourLetterWhitelist { all, words }
-    }
-
-    /// May `word` be answered?
-    pub fn allows(&self, word: &str) -> bool {
-        self.all || self.words.contains(word)
-    }
-}
-
-impl Default for FourLetterWhitelist {
-    fn default() -> Self {
-        FourLetterWhitelist::from_list("srvr")
-    }
-}
-
 /// Who may do what: ACL switches, the digest scheme, forced authentication, quotas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuthConfig {
@@ -188,7 +159,7 @@ pub struct AuthConfig {
     /// The digest scheme exists.
     pub digest_enabled: bool,
     /// Hash of the digest scheme.
-    pub digest_algorithm: DigestAlgorithm,
+    pub digest_algorithm: DigestAlg,
     /// The whole `super:<base64>` text whose bearer is super.
     pub super_digest: Option<String>,
     /// Schemes of which a connection must hold an id before anything but auth. Empty = not enforced.
@@ -204,55 +175,12 @@ impl Default for AuthConfig {
         AuthConfig {
             skip_acl: false,
             digest_enabled: true,
-            digest_algorithm: DigestAlgorithm::Sha1,
+            digest_algorithm: DigestAlg::Sha1,
             super_digest: None,
             enforce_auth_schemes: Vec::new(),
             enable_eager_acl_check: false,
             enforce_quota: false,
         }
-    }
-}
-
-/// Hashes the digest scheme can use; the names are Java's (`MessageDigest.getInstance`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DigestAlgorithm {
-    Sha1,
-    Sha224,
-    Sha256,
-    Sha384,
-    Sha512,
-    Sha512_224,
-    Sha512_256,
-    Sha3_224,
-    Sha3_256,
-    Sha3_384,
-    Sha3_512,
-}
-
-impl DigestAlgorithm {
-    /// Every algorithm with the name Java's documentation gives it.
-    pub const ALL: [(&'static str, DigestAlgorithm); 11] = [
-        ("SHA-1", DigestAlgorithm::Sha1),
-        ("SHA-224", DigestAlgorithm::Sha224),
-        ("SHA-256", DigestAlgorithm::Sha256),
-        ("SHA-384", DigestAlgorithm::Sha384),
-        ("SHA-512", DigestAlgorithm::Sha512),
-        ("SHA-512/224", DigestAlgorithm::Sha512_224),
-        ("SHA-512/256", DigestAlgorithm::Sha512_256),
-        ("SHA3-224", DigestAlgorithm::Sha3_224),
-        ("SHA3-256", DigestAlgorithm::Sha3_256),
-        ("SHA3-384", DigestAlgorithm::Sha3_384),
-        ("SHA3-512", DigestAlgorithm::Sha3_512),
-    ];
-
-    /// Finds an algorithm by any name Java's providers accept for it, in any case (`SHA1` and `SHA` are SHA-1).
-    pub fn from_java_name(name: &str) -> Option<Self> {
-        let name = name.to_ascii_uppercase();
-        let canonical = match name.as_str() {
-            "SHA" | "SHA1" => "SHA-1",
-            other => other,
-        };
-        Self::ALL.iter().find(|(known, _)| *known == canonical).map(|(_, algorithm)| *algorithm)
     }
 }
 

@@ -70,15 +70,27 @@ pub enum DiskEffect {
     WriteBatch(Batch),
     /// Make this segment exist, `bytes` long, all blocks already written once (so that a later write need
     /// not allocate), its directory entry durable. `recycle` may be renamed and reused instead of a new file.
-    PrepareSegment { segment: SegmentId, bytes: u64, recycle: Option<SegmentId> },
+    PrepareSegment {
+        segment: SegmentId,
+        bytes: u64,
+        recycle: Option<SegmentId>,
+    },
     DeleteSegment(SegmentId),
     /// Start a snapshot file under a temporary name.
-    SnapshotOpen { zxid: Zxid },
+    SnapshotOpen {
+        zxid: Zxid,
+    },
     /// Append to it. The next chunk is asked for with `Replica::snapshot_chunk` when this one is written.
-    SnapshotChunk { bytes: Vec<u8> },
+    SnapshotChunk {
+        bytes: Vec<u8>,
+    },
     /// Sync, rename to `snapshot.<16 hex digits of zxid>`, sync the directory; then `on_snapshot_written`.
-    SnapshotClose { zxid: Zxid },
+    SnapshotClose {
+        zxid: Zxid,
+    },
     /// Give the open one up.
-    SnapshotAbort { zxid: Zxid },
+    SnapshotAbort {
+        zxid: Zxid,
+    },
     DeleteSnapshot(Zxid),
 }

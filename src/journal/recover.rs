@@ -132,8 +132,7 @@ impl Recovery {
                 segment: last.segment(),
                 offset: self.position.offset,
                 what: format!("the journal ends at zxid {last_zxid}, before the snapshot of {}", self.snapshot),
-                advice: "the snapshot holds all of it: to go on from the snapshot, move every journal file away"
-                    .into(),
+                advice: "the snapshot holds all of it: to go on from the snapshot, move every journal file away".into(),
             });
         }
         self.position.last_zxid = last_zxid;
@@ -207,12 +206,8 @@ impl Recovery {
         batch: &[u8],
         replay: &mut impl FnMut(Zxid, &[u8]) -> Result<(), String>,
     ) -> Result<(), Damage> {
-        let damage = |what: String, advice: &str| Damage {
-            segment: id,
-            offset: offset as u64,
-            what,
-            advice: advice.into(),
-        };
+        let damage =
+            |what: String, advice: &str| Damage { segment: id, offset: offset as u64, what, advice: advice.into() };
         // The first batch there is says where its journal starts: the snapshot must reach that far. In front of
         // a marker anything may have been; records of a new epoch start at its first counter.
         let first = Zxid(header.first_zxid.get());

@@ -164,9 +164,10 @@ impl Journal {
             self.current = Some(Current { id, offset: 0, bytes: self.segment_bytes });
             self.segments.push_back(SegmentSpan { id, last_zxid: self.last_durable });
         }
-        let pending = self.queue.pop_front().unwrap_or_else(|| {
-            Pending::new(Vec::with_capacity(limits::BLOCK_BYTES), self.last_appended)
-        });
+        let pending = self
+            .queue
+            .pop_front()
+            .unwrap_or_else(|| Pending::new(Vec::with_capacity(limits::BLOCK_BYTES), self.last_appended));
         let current = self.current.as_mut().expect("found or made above");
         let id = BatchId(self.last_batch.0 + 1);
         let sealed = pending.seal(&Place {

@@ -252,7 +252,7 @@ impl Sampled {
         self.dice ^= (self.dice << 13) | 1;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
-        let at = (u128::from(self.dice) * u128::from(self.summary.count) >> 64) as usize;
+        let at = ((u128::from(self.dice) * u128::from(self.summary.count)) >> 64) as usize;
         if let Some(slot) = self.samples.get_mut(at) {
             *slot = value;
         }

@@ -106,7 +106,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
         // means that something was lost.
         booted.replica.start_snapshot(now, &mut booted.effects);
     }
-    booted.replica.write_next(&mut booted.effects);
+    booted.replica.write_next(now, &mut booted.effects);
     Ok(booted)
 }
 
@@ -224,7 +224,7 @@ fn assemble(
         hearing,
         snapshots: snapshots::Snapshots::new(settings.snapshots.clone(), on_disk, seed, now.mono),
         reaper: Reaper::new(settings.reaper.clone(), now.mono),
-        survey: survey::Survey::new(settings.shard_count, now),
+        watch: survey::Watch::new(settings.shard_count, now),
         failed: false,
         tree: state.tree,
         settings,

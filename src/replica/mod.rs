@@ -26,6 +26,7 @@ mod survey;
 pub use boot::{Booted, BootError, BootMedia, boot};
 pub use effects::{Effects, Halt};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
+pub use survey::StartTimes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 use crate::base::{Now, Origin, SessionId, ShardId, Zxid};
 use crate::codec::txn::TxnDigest;
 use crate::journal::{BatchId, Journal, SegmentId};
+use crate::mail::metrics::Counter;
 use crate::mail::{Answer, AnswerKind, Changes, Entry, ToReplica, ToShard};
 use crate::session::{SessionIds, SessionTable};
 use crate::tree::Tree;
@@ -54,7 +56,7 @@ pub struct Replica {
     hearing: hearing::Hearing,
     snapshots: snapshots::Snapshots,
     reaper: reaper::Reaper,
-    survey: survey::Survey,
+    watch: survey::Watch,
     /// The disk failed: nothing is proposed or acknowledged any more.
     failed: bool,
 }
@@ -79,16 +81,16 @@ impl Replica {
             ToReplica::Connect(connect) => self.on_connect(&connect, now),
             ToReplica::Gone { origin, session } => self.on_gone(session, origin),
             ToReplica::Heard { shard, sessions, through } => self.on_heard(shard, &sessions, through),
-            ToReplica::Survey { origin, kind } => self.on_survey(origin, kind, out),
-            ToReplica::Surveyed { ticket, shard, report } => self.on_surveyed(ticket, shard, *report, out),
+            ToReplica::Survey { origin, kind } => self.on_survey(origin, kind, now, out),
+            ToReplica::Surveyed { ticket, shard, report } => self.on_surveyed(ticket, shard, *report, now, out),
         }
     }
 
     /// The driver has delivered all the news it had: whatever queued becomes the next write.
     pub fn on_turn_end(&mut self, now: Now, out: &mut Effects) {
         self.start_due_snapshot(now, out);
-        self.write_next(out);
-        self.release(now, out);
+        self.write_next(now, out);
+        self.release(out);
     }
 
     /// The batch is written and synced: everything in it is committed, and the next one leaves.
@@ -96,15 +98,17 @@ impl Replica {
         let durable = self.journal.landed(batch);
         assert!(durable.through() <= self.last_proposed, "only proposals are ever written");
         self.last_committed = self.last_committed.max(durable.through());
+        self.watch.on_landed(now, self.settings.slow_sync_ms);
         self.close_durable_snapshot(out);
-        self.write_next(out);
-        self.release(now, out);
+        self.write_next(now, out);
+        self.release(out);
     }
 
     /// A journal write or sync failed. It is final: a failed sync says nothing about what is on disk, so
     /// nothing more is acknowledged and the server stops (disk full included).
     pub fn on_disk_failed(&mut self, what: &str, out: &mut Effects) {
         self.failed = true;
+        self.watch.metrics.count(Counter::UnrecoverableErrorCount);
         out.halt.get_or_insert(Halt(format!(
             "the journal cannot be written: {what}. Nothing after {} was acknowledged and nothing before it is lost; \
              make the disk writable (free space, repair, remount) and start again",
@@ -112,9 +116,9 @@ impl Replica {
         )));
     }
 
-    pub fn on_segment_ready(&mut self, segment: SegmentId, out: &mut Effects) {
+    pub fn on_segment_ready(&mut self, segment: SegmentId, now: Now, out: &mut Effects) {
         self.journal.segment_ready(segment);
-        self.write_next(out);
+        self.write_next(now, out);
     }
 
     /// Time passes; called every [`Replica::TICK_MS`] or so.
@@ -128,9 +132,11 @@ impl Replica {
         self.on_turn_end(now, out);
     }
 
-    fn write_next(&mut self, out: &mut Effects) {
+    fn write_next(&mut self, now: Now, out: &mut Effects) {
         if !self.failed {
+            let before = out.disk.len();
             self.journal.next_batch(&mut out.disk);
+            self.watch.on_disk_effects(&out.disk[before..], now);
         }
     }
 
@@ -144,7 +150,7 @@ impl Replica {
     }
 
     /// Sends every shard what has become durable.
-    fn release(&mut self, now: Now, out: &mut Effects) {
+    fn release(&mut self, out: &mut Effects) {
         if self.failed {
             return;
         }
@@ -153,7 +159,6 @@ impl Replica {
             return;
         }
         let entries: Arc<[Entry]> = self.waiting.drain(..ready).collect();
-        self.survey.on_committed(&entries, now);
         for shard in 0..self.settings.shard_count {
             out.mail.push((ShardId(shard), ToShard::Batch(Arc::clone(&entries))));
         }

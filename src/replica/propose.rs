@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Replica;
 use crate::base::{ErrorCode, Now, SessionId, WallMs, Xid, Zxid};
-use crate::codec::Reader;
+use crate::codec::{Malformed, Reader, Writer};
 use crate::codec::opcode::OpCode;
 use crate::codec::request::Request;
 use crate::codec::txn::{self, Txn, TxnDigest, TxnHeader};
@@ -23,16 +23,22 @@ impl Replica {
         }
         let request = match Request::decode(submit.op, Reader::new(&submit.body)) {
             Ok(request) => request,
-            Err(_) => return self.refuse(&submit, ErrorCode::MarshallingError, now),
+            Err(malformed) => return self.refuse(&submit, code_of(submit.op, malformed), now),
         };
         match request {
-            Request::Sync { .. } => self.answer(submit.origin, AnswerKind::Reply {
-                xid: submit.xid,
-                error: None,
-                body: Body::Encoded(submit.body.clone()),
-            }),
+            Request::Sync { path } => {
+                let mut echo = Vec::new();
+                match path {
+                    Some(path) => Writer(&mut echo).string(&path),
+                    None => Writer(&mut echo).buffer(None),
+                }
+                let body = Body::Encoded(echo.into());
+                self.answer(submit.origin, AnswerKind::Reply { xid: submit.xid, error: None, body });
+            }
             Request::CloseSession => self.close_session(submit.session, submit.xid, now),
             Request::Multi(ops) => self.propose_multi(&submit, &ops, now),
+            // A lone server has nobody to reconfigure with, even where the operation is enabled (parity OPE-18).
+            Request::Reconfig if self.settings.reconfig_enabled => self.refuse(&submit, ErrorCode::Unimplemented, now),
             Request::Reconfig => self.refuse(&submit, ErrorCode::ReconfigDisabled, now),
             request => {
                 let judge =
@@ -85,6 +91,7 @@ impl Replica {
     pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>) {
         self.journal.append(header.zxid, |record| txn::encode(record, header, txn, digest));
         self.snapshots.on_record();
+        self.watch.note_digest(header.zxid, self.tree.digest());
     }
 
     pub(super) fn wait(&mut self, zxid: Zxid, changes: Changes, answer: Option<Answer>) {
@@ -119,6 +126,15 @@ impl Replica {
                 self.wait(zxid, changes, None);
             }
         }
+    }
+}
+
+/// What the reference makes of a request it trips over after it has numbered it: a path that is null is a bad
+/// one where paths are validated first.
+fn code_of(op: OpCode, malformed: Malformed) -> ErrorCode {
+    match op {
+        OpCode::SetData | OpCode::SetAcl if malformed == Malformed::NULL_STRING => ErrorCode::BadArguments,
+        _ => ErrorCode::MarshallingError,
     }
 }
 

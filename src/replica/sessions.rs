@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::Replica;
 use crate::base::{Instant, Now, Origin, SessionId, ShardId, Xid};
 use crate::codec::txn::Txn;
+use crate::mail::metrics::Counter;
 use crate::mail::{Answer, AnswerKind, Body, Connect};
 
 impl Replica {
@@ -81,6 +82,7 @@ impl Replica {
             return;
         }
         for session in self.sessions.expired(self.hearing.confirmed()) {
+            self.watch.metrics.count(Counter::StaleSessionsExpired);
             tracing::info!(%session, "session expired: nothing was heard of its client for its timeout");
             self.end_session(session, Xid::default(), AnswerKind::Hangup, now);
         }

@@ -10,8 +10,12 @@ pub struct Settings {
     /// High byte of the session ids this server issues; 1 when standalone.
     pub server_id: u8,
     pub shard_count: u16,
+    /// `reconfigEnabled`: decides how a lone server refuses the operation.
+    pub reconfig_enabled: bool,
     /// Size of the journal segments to come, in bytes (`preAllocSize`).
     pub segment_bytes: u64,
+    /// A journal write that takes longer counts as slow, in milliseconds (`fsync.warningthresholdms`).
+    pub slow_sync_ms: u64,
     /// Attach a tree digest to every transaction (`digest.enabled`).
     pub digest: bool,
     /// Write closeSession transactions with the list of what they delete (`closeSessionTxn.enabled`).

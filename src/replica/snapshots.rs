@@ -6,6 +6,7 @@
 use super::{Effects, Replica, SnapshotSettings};
 use crate::base::{Instant, Now, Zxid};
 use crate::journal::DiskEffect;
+use crate::mail::metrics::Counter;
 use crate::snapshot::{SnapshotHead, SnapshotWriter};
 
 /// Znodes per slice: some 100 us of work, so that a write never waits long behind one.
@@ -104,7 +105,9 @@ impl Replica {
         };
         let writer = SnapshotWriter::begin(&head, self.sessions.iter(), self.tree.acls());
         self.snapshots.open = Some(Open { zxid, writer: Some(writer), complete: false });
+        let before = out.disk.len();
         out.disk.push(DiskEffect::SnapshotOpen { zxid });
+        self.watch.on_disk_effects(&out.disk[before..], now);
     }
 
     /// The open snapshot can take its next chunk: answered with `SnapshotChunk`, or `SnapshotClose` at the end.
@@ -136,7 +139,8 @@ impl Replica {
         }
     }
 
-    pub fn on_snapshot_written(&mut self, zxid: Zxid, _out: &mut Effects) {
+    pub fn on_snapshot_written(&mut self, zxid: Zxid, now: Now) {
+        self.watch.on_snapshot_done(now);
         tracing::info!(%zxid, "snapshot written");
         self.snapshots.open = None;
         self.snapshots.kept.retain(|kept| *kept != zxid);
@@ -144,7 +148,8 @@ impl Replica {
     }
 
     /// The snapshot could not be written; the server goes on without it, its journal holds everything.
-    pub fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str, _out: &mut Effects) {
+    pub fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str) {
+        self.watch.metrics.count(Counter::SnapshotErrorCount);
         tracing::error!(
             %zxid, what,
             "a snapshot could not be written; nothing is lost, the next one is tried later: free or repair the disk"

@@ -1,21 +1,160 @@
-//! The replica's part in a survey of the server.
+//! The replica's part in a survey of the server, and the numbers it keeps for it.
+//!
+//! Everything is counted per batch, not per record: a write pays nothing for being observed.
+
+use std::collections::VecDeque;
 
 use super::{Effects, Replica};
-use crate::base::{Now, Origin, ShardId};
-use crate::mail::{Entry, ShardReport, SurveyKind};
+use crate::admin::{Gathered, Survey};
+use crate::base::{Instant, Now, Origin, SessionId, ShardId, Zxid};
+use crate::journal::DiskEffect;
+use crate::mail::metrics::{Basic, Counter, Metrics};
+use crate::mail::{HostFacts, ReplicaReport, ShardReport, SurveyKind};
 
-pub(super) struct Survey {}
+/// Digests are remembered at every zxid divisible by this, as many as that (parity FL-37).
+const DIGEST_EVERY: i64 = 128;
+const DIGESTS_MAX: usize = 1024;
 
-impl Survey {
-    pub(super) fn new(_shard_count: u16, _now: Now) -> Survey {
-        Survey {}
+/// What the replica knows about itself. Lives on: the replication core.
+pub(super) struct Watch {
+    survey: Survey,
+    pub(super) metrics: Metrics,
+    started: Instant,
+    /// When the batch in flight left.
+    batch_left: Option<Instant>,
+    snapshot_opened: Option<Instant>,
+    slow_sync_count: u64,
+    digests: VecDeque<(Zxid, i64)>,
+}
+
+impl Watch {
+    pub(super) fn new(shard_count: u16, now: Now) -> Watch {
+        Watch {
+            survey: Survey::new(shard_count),
+            metrics: Metrics::default(),
+            started: now.mono,
+            batch_left: None,
+            snapshot_opened: None,
+            slow_sync_count: 0,
+            digests: VecDeque::new(),
+        }
     }
 
-    pub(super) fn on_committed(&mut self, _entries: &[Entry], _now: Now) {}
+    /// Looks at what is about to leave for the disk.
+    pub(super) fn on_disk_effects(&mut self, effects: &[DiskEffect], now: Now) {
+        for effect in effects {
+            match effect {
+                DiskEffect::WriteBatch(batch) => {
+                    self.batch_left = Some(now.mono);
+                    if batch.record_count > 0 {
+                        self.metrics.add(Basic::SyncProcessorBatchSize, u64::from(batch.record_count));
+                        self.metrics.count_by(Counter::SyncProcessorRequestQueued, u64::from(batch.record_count));
+                    }
+                }
+                DiskEffect::SnapshotOpen { .. } => self.snapshot_opened = Some(now.mono),
+                _ => {}
+            }
+        }
+    }
+
+    /// The batch in flight is durable. `slow_ms`: a sync that takes longer counts as slow.
+    pub(super) fn on_landed(&mut self, now: Now, slow_ms: u64) {
+        if let Some(left) = self.batch_left.take() {
+            let took_ms = now.mono.millis_since(left);
+            self.metrics.add(Basic::Fsynctime, took_ms);
+            self.slow_sync_count += u64::from(took_ms > slow_ms);
+        }
+    }
+
+    pub(super) fn on_snapshot_done(&mut self, now: Now) {
+        if let Some(opened) = self.snapshot_opened.take() {
+            self.metrics.add(Basic::Snapshottime, now.mono.millis_since(opened));
+        }
+    }
+
+    pub(super) fn note_digest(&mut self, zxid: Zxid, digest: i64) {
+        if zxid.0 % DIGEST_EVERY == 0 {
+            if self.digests.len() == DIGESTS_MAX {
+                self.digests.pop_front();
+            }
+            self.digests.push_back((zxid, digest));
+        }
+    }
+}
+
+/// What the start of a server took, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StartTimes {
+    /// From the first look at the disk to a state to serve.
+    pub all_ms: u64,
+    /// Of that, until the snapshot was loaded.
+    pub snapshot_ms: u64,
+    /// Transactions behind the snapshot, and what they took; `None` on an empty data directory.
+    pub replayed: Option<(u64, u64)>,
 }
 
 impl Replica {
-    pub(super) fn on_survey(&mut self, _origin: Origin, _kind: SurveyKind, _out: &mut Effects) {}
+    /// What the driver knows of the machine; every later report shows it.
+    pub fn on_host(&mut self, facts: HostFacts) {
+        self.watch.survey.set_host(facts);
+    }
 
-    pub(super) fn on_surveyed(&mut self, _ticket: u64, _shard: ShardId, _report: ShardReport, _out: &mut Effects) {}
+    /// How long the start took; its driver measured it.
+    pub fn on_started(&mut self, times: &StartTimes) {
+        let metrics = &mut self.watch.metrics;
+        metrics.add(Basic::Dbinittime, times.all_ms);
+        metrics.add(Basic::StartupSnapLoadTime, times.snapshot_ms);
+        if let Some((replayed, took_ms)) = times.replayed {
+            metrics.add(Basic::StartupTxnsLoaded, replayed);
+            metrics.add(Basic::StartupTxnsLoadTime, took_ms);
+        }
+    }
+
+    pub(super) fn on_survey(&mut self, origin: Origin, kind: SurveyKind, now: Now, out: &mut Effects) {
+        if kind == SurveyKind::ResetServer {
+            self.watch.metrics.reset();
+            self.watch.slow_sync_count = 0;
+        }
+        if let Some(gathered) = self.watch.survey.on_ask(origin, kind, &mut out.mail) {
+            self.report(gathered, now, out);
+        }
+    }
+
+    pub(super) fn on_surveyed(
+        &mut self,
+        ticket: u64,
+        shard: ShardId,
+        report: ShardReport,
+        now: Now,
+        out: &mut Effects,
+    ) {
+        if let Some(gathered) = self.watch.survey.on_surveyed(ticket, shard, report) {
+            self.report(gathered, now, out);
+        }
+    }
+
+    fn report(&self, gathered: Gathered, now: Now, out: &mut Effects) {
+        let kind = gathered.kind;
+        let session_buckets: Vec<(u64, Vec<SessionId>)> = match kind {
+            SurveyKind::Dump => self.sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect(),
+            _ => Vec::new(),
+        };
+        let report = ReplicaReport {
+            host: self.watch.survey.host().clone(),
+            server_state: "standalone",
+            last_zxid: self.last_committed,
+            uptime_ms: now.mono.millis_since(self.watch.started),
+            outstanding_count: self.waiting.iter().filter(|entry| entry.answer.is_none()).count() as u64,
+            session_count: self.sessions.len() as u64,
+            session_buckets,
+            // Deadlines are in heard time, so "now" is too: what is left of each is then right.
+            now_mono_ms: self.hearing.now().millis(),
+            now_wall: now.wall,
+            fsync_threshold_exceed_count: self.watch.slow_sync_count,
+            digests: self.watch.digests.iter().copied().collect(),
+            trace_mask: self.watch.survey.trace_mask(),
+            metrics: (kind == SurveyKind::Metrics).then(|| Box::new(self.watch.metrics.clone())),
+        };
+        out.mail.push(gathered.into_mail(report));
+    }
 }

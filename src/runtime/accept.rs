@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::event::Timespec;
 use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -63,6 +64,8 @@ pub struct Acceptor {
     /// Where the search for the emptiest shard begins, so that ties are dealt in turn.
     next: usize,
     retry: OwnedFd,
+    /// Connections this process has descriptors for, beside those it needs itself.
+    room: usize,
     /// A listener may have more to accept.
     pending: bool,
     last_complaint: Option<Instant>,
@@ -74,6 +77,9 @@ const ACCEPTS_PER_TURN: usize = 256;
 
 /// The pause after running out of file descriptors (RT-85).
 const EXHAUSTED_PAUSE_MS: i64 = 10;
+
+/// Descriptors that clients never get: the journal must be able to open its next segment.
+const DESCRIPTORS_KEPT: u64 = 64;
 
 /// At most one line about refused connections in this time.
 const COMPLAINT_MS: u64 = 1_000;
@@ -90,6 +96,18 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
     Ok(socket.into())
+}
+
+/// Raises the soft limit of open files to the hard one, as the JVM does, and returns what clients may have of it.
+fn descriptors_for_clients() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, ..limit };
+        if setrlimit(Resource::Nofile, raised).is_ok() {
+            limit = getrlimit(Resource::Nofile);
+        }
+    }
+    limit.current.map_or(usize::MAX, |limit| limit.saturating_sub(DESCRIPTORS_KEPT).max(1) as usize)
 }
 
 impl Acceptor {
@@ -109,6 +127,7 @@ impl Acceptor {
             admission,
             keepalive,
             next: 0,
+            room: descriptors_for_clients(),
             retry,
             pending: true,
             last_complaint: None,
@@ -142,6 +161,10 @@ impl Acceptor {
         let mut accepted = 0;
         for index in 0..self.listeners.len() {
             while accepted < ACCEPTS_PER_TURN {
+                if self.loads.iter().map(|load| load.load(Relaxed)).sum::<usize>() >= self.room {
+                    self.stumble(&Errno::MFILE.into(), now);
+                    break;
+                }
                 match self.listeners[index].accept() {
                     Ok((stream, peer)) => {
                         accepted += 1;

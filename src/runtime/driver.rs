@@ -21,6 +21,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use super::accept::{Acceptor, Arrival};
 use super::clock;
 use super::disk::{DiskNews, DiskPort};
+use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Outbox, Wake};
 use super::net::Net;
@@ -72,6 +73,7 @@ pub struct ReplicaSide<R> {
     /// Indexed by shard.
     pub to_shards: Vec<Post<ToShard>>,
     pub disk: Rc<DiskPort>,
+    pub host: Arc<Board>,
 }
 
 pub struct Driver<S, R> {
@@ -92,6 +94,8 @@ pub struct Driver<S, R> {
     down: Vec<ToShard>,
     news: Vec<DiskNews>,
     shard_tick_due: bool,
+    /// The last turn could not do everything.
+    work_left: bool,
     said_quiet: bool,
     /// As this turn began, no shard had anything left to say.
     saw_all_quiet: bool,
@@ -101,6 +105,9 @@ pub struct Driver<S, R> {
 const WAKE: u64 = u64::MAX;
 const TICK: u64 = u64::MAX - 1;
 const ACCEPT: u64 = u64::MAX - 2;
+
+/// How long turns may follow each other before the executor's other tasks, and its ring, are looked at.
+const BURST_MICROS: u64 = 200;
 
 /// The stop waits this long for clients to take their last replies.
 const LAST_REPLIES_MS: u64 = 1_000;
@@ -140,6 +147,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             down: Vec::new(),
             news: Vec::new(),
             shard_tick_due: false,
+            work_left: false,
             said_quiet: false,
             saw_all_quiet: false,
             closing_since: None,
@@ -150,7 +158,8 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     pub async fn run(mut self, boot: Vec<crate::journal::DiskEffect>) {
         self.replica_says.disk = boot;
         self.carry_out_replica();
-        let mut idle_since = None;
+        let mut burst_since = clock::now().mono;
+        let mut busy_at = burst_since;
         loop {
             let now = clock::now();
             let phase = self.stop.phase();
@@ -159,13 +168,20 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 return;
             }
             if busy {
-                idle_since = None;
-                yield_once().await;
-            } else if now.mono.micros_since(*idle_since.get_or_insert(now.mono)) < self.spin_micros && !self.awaits_disk() {
-                yield_once().await;
+                busy_at = now.mono;
+            }
+            // While the disk has work of ours the ring must be looked at soon, and a burst must not starve the
+            // executor's other tasks; otherwise the next turn follows at once, or after a look around.
+            let stay = if self.awaits_disk() {
+                false
+            } else if busy {
+                now.mono.micros_since(burst_since) < BURST_MICROS
             } else {
+                now.mono.micros_since(busy_at) < self.spin_micros
+            };
+            if !stay {
                 self.sleep(phase).await;
-                idle_since = None;
+                burst_since = clock::now().mono;
             }
         }
     }
@@ -209,10 +225,13 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         if let Some(shard) = &mut self.shard {
             shard.net.settle(&mut shard.machine, now, &mut self.shard_says);
         }
-        busy |= !self.shard_says.mail.is_empty();
         self.post();
         self.keep_stopping(phase);
-        busy || !drained || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready())
+        // None of this rings again: mail for the replica here, sockets half read, events that did not fit.
+        self.work_left = !drained
+            || !self.shard_says.mail.is_empty()
+            || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready());
+        busy || self.work_left
     }
 
     /// Asks the poller what is ready. Returns whether it has told all.
@@ -247,6 +266,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     fn tick(&mut self, now: Now, heard_all: bool) {
         let due = std::mem::take(&mut self.tick_due);
         if due && let Some(replica) = &mut self.replica {
+            if let Some(facts) = replica.host.take() {
+                replica.machine.on_host(facts);
+            }
             replica.machine.on_tick(now, &mut self.replica_says);
         }
         self.shard_tick_due |= due;
@@ -286,10 +308,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             match news {
                 DiskNews::Landed(batch) => replica.machine.on_batch_landed(batch, now, says),
                 DiskNews::Failed(what) => replica.machine.on_disk_failed(&what, says),
-                DiskNews::SegmentReady(segment) => replica.machine.on_segment_ready(segment, says),
+                DiskNews::SegmentReady(segment) => replica.machine.on_segment_ready(segment, now, says),
                 DiskNews::SnapshotReady => replica.machine.on_snapshot_ready(says),
-                DiskNews::SnapshotWritten(zxid) => replica.machine.on_snapshot_written(zxid, says),
-                DiskNews::SnapshotFailed(zxid, what) => replica.machine.on_snapshot_failed(zxid, &what, says),
+                DiskNews::SnapshotWritten(zxid) => replica.machine.on_snapshot_written(zxid, now),
+                DiskNews::SnapshotFailed(zxid, what) => replica.machine.on_snapshot_failed(zxid, &what),
             }
         }
         replica.machine.on_turn_end(now, says);
@@ -368,27 +390,30 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         }
     }
 
-    /// Sleeps in glommio's ring until a descriptor, the disk or another executor has news.
+    /// Leaves the executor to its other tasks and its ring until a descriptor, the disk or another executor has
+    /// news; if work is left, only for one look at them.
+    ///
+    /// This is the only place where the task gives way, and it never does so by waking itself: glommio looks at its
+    /// ring when no task is ready (or its preempt timer fires, which we keep out of the way, see `placement`).
     async fn sleep(&mut self, phase: Phase) {
         self.wake.prepare_to_sleep();
         // Looked at after the bell was set, so that whoever comes later rings it.
-        if self.has_news(phase) {
-            yield_once().await;
-        } else {
-            poll_fn(|cx| {
-                if let Some(replica) = &self.replica
-                    && replica.disk.poll_news(cx).is_ready()
-                {
-                    return Poll::Ready(());
-                }
-                self.poller.poll_sleep(cx)
-            })
-            .await;
+        if self.work_left || self.has_news(phase) {
+            self.wake.wake();
         }
+        poll_fn(|cx| {
+            if let Some(replica) = &self.replica
+                && replica.disk.poll_news(cx).is_ready()
+            {
+                return Poll::Ready(());
+            }
+            self.poller.poll_sleep(cx)
+        })
+        .await;
         self.wake.awake();
     }
 
-    /// The disk's answers come through the ring, which a spinning task would keep from being looked at.
+    /// A batch or a segment is on its way to the disk, or its news on the way here.
     fn awaits_disk(&self) -> bool {
         self.replica.as_ref().is_some_and(|replica| !replica.disk.journal_is_idle())
     }
@@ -403,19 +428,6 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         // A phase that has moved on, also by this executor's own doing.
         shard_has || replica_has || self.stop.phase() != phase || (phase == Phase::Quieting && self.stop.all_quiet() && !self.saw_all_quiet)
     }
-}
-
-/// Lets the executor's other tasks (and after its preempt timer the ring) have their turn.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if std::mem::replace(&mut yielded, true) {
-            return Poll::Ready(());
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn ticker() -> io::Result<OwnedFd> {

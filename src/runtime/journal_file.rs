@@ -35,7 +35,8 @@ impl JournalFile {
     /// Opens a prepared segment. `sync` = false leaves durability to the kernel (`forceSync=no`).
     pub async fn open(segment: SegmentId, path: &Path, sync: bool) -> io::Result<JournalFile> {
         let mut options = glommio::io::OpenOptions::new();
-        options.write(true);
+        // Readable because glommio reads a block of it to learn whether the device can be polled.
+        options.read(true).write(true);
         if sync {
             options.custom_flags(libc::O_DSYNC);
         }

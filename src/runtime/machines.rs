@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::base::{ConnId, Now, Zxid};
 use crate::journal::{BatchId, SegmentId};
-use crate::mail::{ToReplica, ToShard};
+use crate::mail::{HostFacts, ToReplica, ToShard};
 use crate::{replica, shard};
 
 /// What the driver asks of a shard; see [`shard::Shard`].
@@ -25,11 +25,12 @@ pub trait ReplicaMachine: Send + 'static {
     fn on_turn_end(&mut self, now: Now, out: &mut replica::Effects);
     fn on_batch_landed(&mut self, batch: BatchId, now: Now, out: &mut replica::Effects);
     fn on_disk_failed(&mut self, what: &str, out: &mut replica::Effects);
-    fn on_segment_ready(&mut self, segment: SegmentId, out: &mut replica::Effects);
+    fn on_segment_ready(&mut self, segment: SegmentId, now: Now, out: &mut replica::Effects);
     fn on_snapshot_ready(&mut self, out: &mut replica::Effects);
-    fn on_snapshot_written(&mut self, zxid: Zxid, out: &mut replica::Effects);
-    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str, out: &mut replica::Effects);
+    fn on_snapshot_written(&mut self, zxid: Zxid, now: Now);
+    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str);
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects);
+    fn on_host(&mut self, facts: HostFacts);
 }
 
 impl ShardMachine for shard::Shard {
@@ -72,19 +73,22 @@ impl ReplicaMachine for replica::Replica {
     fn on_disk_failed(&mut self, what: &str, out: &mut replica::Effects) {
         self.on_disk_failed(what, out);
     }
-    fn on_segment_ready(&mut self, segment: SegmentId, out: &mut replica::Effects) {
-        self.on_segment_ready(segment, out);
+    fn on_segment_ready(&mut self, segment: SegmentId, now: Now, out: &mut replica::Effects) {
+        self.on_segment_ready(segment, now, out);
     }
     fn on_snapshot_ready(&mut self, out: &mut replica::Effects) {
         self.on_snapshot_ready(out);
     }
-    fn on_snapshot_written(&mut self, zxid: Zxid, out: &mut replica::Effects) {
-        self.on_snapshot_written(zxid, out);
+    fn on_snapshot_written(&mut self, zxid: Zxid, now: Now) {
+        self.on_snapshot_written(zxid, now);
     }
-    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str, out: &mut replica::Effects) {
-        self.on_snapshot_failed(zxid, what, out);
+    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str) {
+        self.on_snapshot_failed(zxid, what);
     }
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects) {
         self.on_tick(now, out);
+    }
+    fn on_host(&mut self, facts: HostFacts) {
+        self.on_host(facts);
     }
 }

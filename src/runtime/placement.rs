@@ -28,6 +28,12 @@ impl Place {
 }
 
 /// The task queues of an executor.
+///
+/// None is `Latency::Matters`, on purpose. That would arm a short preempt timer, and glommio 0.9.0 goes to sleep
+/// with tasks ready to run when that timer fires between its look at the ring and its first task (the thread lost
+/// its CPU for a moment): `run_task_queues` then reports that nothing ran, and the executor parks, for ever if
+/// nothing else is under way. The rule exists for wakes from other cores, and ours do not come through glommio:
+/// they come through an eventfd, as readiness of a descriptor.
 pub struct Queues {
     /// The driver's turns: acks and clients. It hears other cores and the ring.
     pub turns: TaskQueueHandle,
@@ -37,16 +43,13 @@ pub struct Queues {
     pub chores: TaskQueueHandle,
 }
 
-/// How long a busy driver may keep the ring unlooked at; a journal write that has landed waits so long at worst.
-const RING_LOOK: Duration = Duration::from_micros(200);
-
 impl Queues {
     /// Within an executor only.
     pub fn create() -> Queues {
         let executor = glommio::executor();
         Queues {
-            turns: executor.create_task_queue(Shares::Static(1000), Latency::Matters(RING_LOOK), "turns"),
-            journal: executor.create_task_queue(Shares::Static(1000), Latency::Matters(RING_LOOK), "journal"),
+            turns: executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "turns"),
+            journal: executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "journal"),
             chores: executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "chores"),
         }
     }
@@ -57,6 +60,19 @@ const RING_DEPTH: usize = 128;
 
 /// Memory registered with the ring. The least there is: containers allow 8 MiB of locked memory for all executors.
 const IO_MEMORY_BYTES: usize = 64 << 10;
+
+/// Longer than any pause of a thread or machine, for the reason told at [`Queues`]. Tasks here give way by themselves.
+const PREEMPT_TIMER: Duration = Duration::from_secs(24 * 3600);
+
+/// A timer that always runs, so that an executor which went to sleep wrongly sleeps no longer than this.
+const HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Beats for as long as its executor runs.
+pub async fn heartbeat() {
+    loop {
+        glommio::timer::sleep(HEARTBEAT).await;
+    }
+}
 
 /// Starts an executor on a thread of its own.
 ///
@@ -71,6 +87,7 @@ where
         .name(&place.name())
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
+        .preempt_timer(PREEMPT_TIMER)
         // Blocking file work must not sit on the executor's own CPU behind the executor.
         .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
     builder.spawn(main).map_err(io::Error::from)

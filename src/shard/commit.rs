@@ -18,11 +18,15 @@ impl Shard {
     /// Steps of the committed stream, in order. For each: events first, then the answer, then the reads that
     /// waited for it, which so see exactly the state after their own write (parity WA-40, W-14).
     pub(super) fn on_batch(&mut self, entries: &[Entry], now: Now, out: &mut Effects) {
-        // A read may be late, but it must not see a later write of its own client.
-        for conn in std::mem::take(&mut self.blocked) {
-            self.serve_line(conn, usize::MAX, now, out);
-        }
         for entry in entries {
+            // A read that is late, because its client does not read, must still not see a later write of
+            // that client.
+            if let Some(Answer { to, kind: AnswerKind::Reply { .. } }) = &entry.answer
+                && to.shard == self.settings.shard
+                && self.blocked.remove(&to.conn)
+            {
+                self.serve_line(to.conn, usize::MAX, now, out);
+            }
             for change in &entry.changes {
                 self.absorb(change, entry.zxid, now, out);
             }
@@ -164,7 +168,9 @@ impl Shard {
             Body::Stat(stat) => w.stat(stat),
             Body::Encoded(bytes) => w.0.extend_from_slice(bytes),
         });
-        self.metrics.sample(Advanced::LocalWriteCommittedTimeMs, now.mono.millis_since(arrived));
+        let waited_ms = now.mono.millis_since(arrived);
+        self.metrics.sample(Advanced::LocalWriteCommittedTimeMs, waited_ms);
+        self.metrics.sample(Advanced::WriteCommitprocTimeMs, waited_ms);
         self.finish(conn, xid, op, start, error, arrived, now, out);
         if op == OpCode::CloseSession {
             return self.close(conn, false, out);
@@ -189,7 +195,10 @@ impl Shard {
             self.outstanding -= 1;
             self.large_bytes -= large(&self.settings, waiting.bytes());
             match waiting {
-                Waiting::Frame { bytes, arrived } => self.serve(conn, &bytes, arrived, now, out),
+                Waiting::Frame { bytes, arrived } => {
+                    self.metrics.sample(Advanced::ReadCommitprocTimeMs, now.mono.millis_since(arrived));
+                    self.serve(conn, &bytes, arrived, now, out);
+                }
                 Waiting::Refused { xid, error } => self.answer_error(conn, xid, error, out),
                 Waiting::Submitted { .. } => unreachable!("looked at above"),
             }

@@ -3,7 +3,8 @@
 use crate::base::ConnId;
 use crate::mail::ToReplica;
 
-/// Close this connection, after what is in its output has been sent.
+/// Close this connection, after what is in its output has been sent. Take the output now or drain it as ever;
+/// `Shard::on_hangup` afterwards is allowed and not needed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Close {
     pub conn: ConnId,

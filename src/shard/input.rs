@@ -7,7 +7,7 @@ use crate::base::{ConnId, ErrorCode, Instant, Now, SessionId, Xid, Zxid, limits}
 use crate::codec::frame;
 use crate::codec::opcode::OpCode;
 use crate::codec::reply::{self, ConnectResponse};
-use crate::codec::request::{ConnectRequest, Request, RequestHeader};
+use crate::codec::request::{ConnectRequest, Request, RequestHeader, fails_in_order};
 use crate::codec::{Malformed, Reader};
 use crate::mail::metrics::{Advanced, Basic, Counter};
 use crate::mail::{Connect, Submit, ToReplica};
@@ -223,8 +223,12 @@ impl Shard {
             self.metrics.count(Counter::ThrottledOps);
             return self.refuse(conn, header.xid, ErrorCode::ThrottledOp, out);
         }
+        let is_ordered = |op: OpCode| match Request::decode(op, reader.clone()) {
+            Ok(_) => true,
+            Err(malformed) => fails_in_order(op, malformed),
+        };
         match goes {
-            Some(op) if Request::decode(op, reader).is_ok() => self.submit(conn, header.xid, op, payload, now, out),
+            Some(op) if is_ordered(op) => self.submit(conn, header.xid, op, payload, now, out),
             _ => {
                 let Some(c) = self.conns.get_mut(conn) else { return };
                 if c.waiting.is_empty() {
@@ -232,6 +236,7 @@ impl Shard {
                 }
                 self.outstanding += 1;
                 self.large_bytes += large(&self.settings, payload.len());
+                self.metrics.add(Basic::ReadsAfterWriteInSessionQueue, c.waiting.len() as u64);
                 c.push_waiting(Waiting::Frame { bytes: payload.into(), arrived: now.mono });
             }
         }
@@ -248,6 +253,7 @@ impl Shard {
         let body = self.arena.split().freeze();
         self.outstanding += 1;
         self.large_bytes += large(&self.settings, payload.len());
+        self.metrics.count(Counter::RequestCommitQueued);
         c.push_waiting(Waiting::Submitted { xid, op, bytes: payload.len() as u32, arrived: now.mono });
         out.mail.push(ToReplica::Submit(Submit { origin, session: c.session, xid, op, body, ids: c.ids.clone() }));
     }
@@ -293,10 +299,10 @@ impl Shard {
             return self.fault(conn, "undecodable auth packet", false, now, out);
         };
         let Some(c) = self.conns.get_mut(conn) else { return };
-        let ids = match &*scheme {
-            "digest" => auth::digest_ids(&self.settings.auth, proof),
+        let ids = match (scheme.as_deref(), proof) {
+            (Some("digest"), Some(proof)) => auth::digest_ids(&self.settings.auth, proof),
             // The address is an identity from the start; claiming it again proves nothing new.
-            "ip" => Some(Vec::new()),
+            (Some("ip"), _) => Some(Vec::new()),
             _ => None,
         };
         match ids {
@@ -314,7 +320,7 @@ impl Shard {
 
     /// Without a login configuration a token is answered with a null one, and nobody gains an id.
     fn on_sasl(&mut self, conn: ConnId, xid: Xid, reader: Reader<'_>, now: Now, out: &mut Effects) {
-        if Request::decode(OpCode::Sasl, reader).is_err() {
+        if !matches!(Request::decode(OpCode::Sasl, reader), Ok(Request::Sasl { token: Some(_) })) {
             return self.fault(conn, "undecodable sasl packet", false, now, out);
         }
         let Some(c) = self.conns.get_mut(conn) else { return };

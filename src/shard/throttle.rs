@@ -7,9 +7,10 @@ use crate::base::Instant;
 /// The knobs, for the whole server; [`TokenBucket::new`] divides them.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct ConnectionThrottle {
-    /// The bucket's size; 0 turns everything off.
+    /// The bucket's size, counted in weights already when `weighted`; 0 turns everything off.
     pub tokens: u32,
     pub fill_time_ms: u64,
+    /// Tokens that come each `fill_time_ms`, counted as `tokens` is.
     pub fill_count: u32,
     /// Between two updates of the drop probability; `None` turns random dropping off.
     pub freeze_time_ms: Option<u64>,
@@ -58,11 +59,11 @@ impl TokenBucket {
         let share = 1.0 / f64::from(shard_count.max(1));
         // A share below one connection would refuse for ever.
         let cost_max = weight.max(1.0);
-        let size = if rules.tokens == 0 { 0.0 } else { (f64::from(rules.tokens) * weight * share).max(cost_max) };
+        let size = if rules.tokens == 0 { 0.0 } else { (f64::from(rules.tokens) * share).max(cost_max) };
         TokenBucket {
             rules,
             size,
-            fill_count: f64::from(rules.fill_count) * weight * share,
+            fill_count: f64::from(rules.fill_count) * share,
             tokens: size,
             filled: now,
             drop_probability: 0.0,
@@ -143,10 +144,10 @@ mod tests {
 
     #[test]
     fn weights_make_renewals_cheaper_than_new_sessions() {
-        let rules = ConnectionThrottle { tokens: 2, fill_time_ms: 1000, weighted: true, ..Default::default() };
+        let rules = ConnectionThrottle { tokens: 6, fill_time_ms: 1000, weighted: true, ..Default::default() };
         let mut bucket = TokenBucket::new(rules, 1, Instant(0));
-        assert!(bucket.admit(false, Instant(0)).0);
-        assert!(bucket.admit(true, Instant(0)).0);
+        assert_eq!(bucket.admit(false, Instant(0)), (true, 3));
+        assert_eq!(bucket.admit(true, Instant(0)), (true, 5));
         assert!(!bucket.admit(true, Instant(0)).0);
     }
 

@@ -1,5 +1,7 @@
 //! Watches as connections see them: catching up after a reconnect, looking and removing, and being told.
 
+use std::borrow::Cow;
+
 use super::{Effects, Shard, mark_dirty};
 use crate::base::{ConnId, ErrorCode, Now, Perms, Zxid, limits, path};
 use crate::codec::reply::{self, EventKind};
@@ -18,6 +20,11 @@ pub(super) fn remove(table: &mut WatchTable, watcher: Watcher, path: &str, kind:
     if table.disarm(watcher, path, kind) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
 }
 
+/// The paths of a list that can exist at all.
+fn valid<'a>(list: &'a [Cow<'_, str>]) -> impl Iterator<Item = &'a str> {
+    list.iter().map(|path| &**path).filter(|path| path::is_valid(path))
+}
+
 impl Shard {
     /// What a reconnecting client missed is told now, the rest is set again (parity WA-50..WA-56). Events come
     /// before the reply. Paths that can never exist are passed over (UB-08), and news of znodes the client may
@@ -27,9 +34,6 @@ impl Shard {
         let Shard { conns, tree, watches, settings, stats, metrics, .. } = self;
         let Some(c) = conns.get_mut(conn) else { return };
         let slot = conn.slot;
-        let valid = |list: &'_ [std::borrow::Cow<'_, str>]| -> Vec<String> {
-            list.iter().filter(|path| path::is_valid(path)).map(|path| path.to_string()).collect()
-        };
         let mut tell = |kind: EventKind, path: &str| {
             let may_read = tree.get(path).is_none_or(|node| {
                 node.acl_id() == AclId::OPEN || acl::permits(node.acl(), &c.ids, Perms::READ, &settings.auth)
@@ -43,27 +47,27 @@ impl Shard {
             }
         };
         for path in valid(&lists.data) {
-            match tree.get(&path) {
-                None => tell(EventKind::NodeDeleted, &path),
-                Some(node) if node.znode().mzxid() > since => tell(EventKind::NodeDataChanged, &path),
-                Some(_) => watches.arm(slot, &path, Mode::Data),
+            match tree.get(path) {
+                None => tell(EventKind::NodeDeleted, path),
+                Some(node) if node.znode().mzxid() > since => tell(EventKind::NodeDataChanged, path),
+                Some(_) => watches.arm(slot, path, Mode::Data),
             }
         }
         for path in valid(&lists.exist) {
-            match tree.get(&path) {
-                Some(_) => tell(EventKind::NodeCreated, &path),
-                None => watches.arm(slot, &path, Mode::Data),
+            match tree.get(path) {
+                Some(_) => tell(EventKind::NodeCreated, path),
+                None => watches.arm(slot, path, Mode::Data),
             }
         }
         for path in valid(&lists.child) {
-            match tree.get(&path) {
-                None => tell(EventKind::NodeDeleted, &path),
-                Some(node) if node.pzxid() > since => tell(EventKind::NodeChildrenChanged, &path),
-                Some(_) => watches.arm(slot, &path, Mode::Child),
+            match tree.get(path) {
+                None => tell(EventKind::NodeDeleted, path),
+                Some(node) if node.pzxid() > since => tell(EventKind::NodeChildrenChanged, path),
+                Some(_) => watches.arm(slot, path, Mode::Child),
             }
         }
-        valid(&lists.persistent).iter().for_each(|path| watches.arm(slot, path, Mode::Persistent));
-        valid(&lists.persistent_recursive).iter().for_each(|path| watches.arm(slot, path, Mode::Recursive));
+        valid(&lists.persistent).for_each(|path| watches.arm(slot, path, Mode::Persistent));
+        valid(&lists.persistent_recursive).for_each(|path| watches.arm(slot, path, Mode::Recursive));
     }
 
     /// Tells everybody who waits for this change of `path`. The event is encoded once; each watcher costs a

@@ -28,7 +28,10 @@ pub struct Loaded {
 pub enum SnapshotError {
     Io(std::io::Error),
     /// `offset` in bytes from the start of the file: where the bad part begins.
-    Bad { offset: u64, what: String },
+    Bad {
+        offset: u64,
+        what: String,
+    },
 }
 
 impl std::fmt::Display for SnapshotError {
@@ -66,7 +69,8 @@ pub fn load(source: impl Read, rules: OwnerRules) -> Result<Loaded, SnapshotErro
             KIND_SESSIONS => read_sessions(items, &mut sessions).map_err(bad)?,
             KIND_NODES => read_nodes(items, &mut loader, &mut nodes).map_err(bad)?,
             KIND_TRAILER => {
-                let trailer = Trailer::read_from_bytes(&input.chunk).map_err(|_| bad("the trailer has a wrong length"))?;
+                let trailer =
+                    Trailer::read_from_bytes(&input.chunk).map_err(|_| bad("the trailer has a wrong length"))?;
                 let is_whole = trailer.node_count.get() == nodes.count
                     && trailer.data_bytes.get() == nodes.data_bytes
                     && trailer.file_bytes.get() == start
@@ -84,14 +88,7 @@ pub fn load(source: impl Read, rules: OwnerRules) -> Result<Loaded, SnapshotErro
     let offset = input.offset;
     let tree = loader.finish().map_err(|what| SnapshotError::Bad { offset, what })?;
     let head = header.head();
-    Ok(Loaded {
-        tree,
-        sessions,
-        zxid: head.zxid,
-        max_session: head.max_session,
-        digest: head.digest,
-        wall: head.wall,
-    })
+    Ok(Loaded { tree, sessions, zxid: head.zxid, max_session: head.max_session, digest: head.digest, wall: head.wall })
 }
 
 impl FileHeader {
@@ -121,7 +118,9 @@ impl<R: Read> Input<R> {
 
     fn fill(&mut self, buffer: &mut [u8], what: &str) -> Result<(), SnapshotError> {
         match self.source.read_exact(buffer) {
-            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => self.bad(format!("the file ends {what}")),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                self.bad(format!("the file ends {what}"))
+            }
             result => Ok(result?),
         }
     }

@@ -157,12 +157,14 @@ impl Tree {
         let node = self.unlink(slot);
         changes.push(Change::Remove { node: node.clone(), parent_pzxid: self.slab.at(parent).pzxid });
         self.drop_acl(node.acl_id(), changes);
-        if node.path().starts_with(quota::PREFIX)
-            && let Some(path) = quota::limited_path(node.path())
-        {
-            self.remove_quota(path);
+        if self.quotas.is_empty() {
+            return;
         }
-        self.count_usage(node.path(), -1, -(node.data_len() as i64), changes);
+        let path = node.path();
+        if let Some(limited) = quota::limited_path(path) {
+            self.remove_quota(limited);
+        }
+        self.count_usage(path, -1, -(node.data_len() as i64), changes);
     }
 
     fn raise_pzxid(&mut self, slot: u32, zxid: Zxid) {

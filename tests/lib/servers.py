@@ -88,7 +88,7 @@ class Server:
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 command(self.target, self.cfg, self.jvm), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=environment, cwd=self.directory, start_new_session=True, preexec_fn=_die_with_parent)
+                env=environment, cwd=self.directory, start_new_session=True, preexec_fn=die_with_parent)
         _live.add(self)
 
     def wait_until_serving(self):
@@ -146,7 +146,7 @@ def four_letter_word(port, word, timeout=5.0):
     return answer
 
 
-def _die_with_parent():
+def die_with_parent():
     ctypes.CDLL("libc.so.6", use_errno=True).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
@@ -161,3 +161,13 @@ atexit.register(_stop_all)
 def exit_on_signal():
     """Turns SIGTERM into an ordinary exit, so that the servers are stopped by the handlers above."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
+def limit_minutes(minutes):
+    """Ends the program, servers included, when it takes longer than anything reasonable."""
+    def end(*_):
+        print(f"gave up after {minutes} minutes", flush=True)
+        _stop_all()
+        os._exit(124)
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(minutes * 60)

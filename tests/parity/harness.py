@@ -47,7 +47,13 @@ GROUPS = {
     "read-only-flag": Group(BASE, ("-Dreadonlymode.enabled=true",)),
     "reconfig-on": Group(BASE + WORDS + "reconfigEnabled=true\n" + SUPER),
     "restart": Group(BASE + WORDS + "extendedTypesEnabled=true\n"),
+    "restart-snapshots": Group(QUICK_TICKS.replace("snapCount=1000000", "snapCount=20") + WORDS + "extendedTypesEnabled=true\n",
+                               ("-Dznode.container.checkIntervalMs=300",)),
 }
+
+
+# Cases that wait for the server's clock: on a busy machine a mismatch counts only when it appears twice.
+TIMED = ("short-ticks", "session-bounds", "restart", "restart-snapshots")
 
 
 @dataclass(frozen=True)

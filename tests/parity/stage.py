@@ -19,7 +19,7 @@ import time
 import wire
 from requests_by_name import Requests
 
-ANSWER_SECONDS = 15.0
+ANSWER_SECONDS = 8.0
 CLOSED = "closed"
 SILENT = "no answer"
 
@@ -160,8 +160,14 @@ class Link(Requests):
         self.session, self.password, self.timeout = 0, b"", 0
         self.dead, self.xid, self.seen = False, 0, 0
         self.outstanding, self.corked, self.pending = [], None, []
-        self.socket = socket.create_connection(("127.0.0.1", stage.port), timeout=ANSWER_SECONDS)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = socket.socket()
+        self.socket.settimeout(ANSWER_SECONDS)
+        try:
+            self.socket.connect(("127.0.0.1", stage.port))
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as reason:
+            if isinstance(reason, ConnectionRefusedError):
+                raise  # no server at all is not the same as one that turns us away
         self.input = b""
 
     # ---- bytes ----
@@ -235,7 +241,7 @@ class Link(Requests):
     def call(self, opcode, body=b"", xid=None, label="", seconds=ANSWER_SECONDS):
         """Sends one request, waits for its reply, notes both and the events in front of it."""
         if self.dead:
-            self.stage.note(f"{self.name} {wire.NAMES.get(opcode, opcode)} {label}", "already closed")
+            self.stage.note(f"{self.name} {wire.NAMES.get(opcode, opcode)} {label}".strip(), "already closed")
             return Reply()
         self.catch_up()
         self.send(opcode, body, xid, label)
@@ -284,6 +290,8 @@ class Link(Requests):
         while True:
             data = self.read_frame(seconds)
             if isinstance(data, str):
+                if data == SILENT:
+                    self.drop()  # what came later would be taken for the answer to something else
                 return Reply(text=data)
             if len(data) < 16:
                 return Reply(text=f"short frame {data.hex()}")

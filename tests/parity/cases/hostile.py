@@ -37,7 +37,7 @@ def largest(s):
     for size in (1048575 - overhead, 1048575 - overhead + 1):
         a.call(wire.CREATE, wire.create(a.at("~/x"), b"d" * size), label=f"frame of {size + overhead}")
     b = s.connect("b")
-    b.exists("~/x")
+    b.get("~/x")
     b.delete("~/x")
 
 

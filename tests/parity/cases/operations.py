@@ -192,3 +192,15 @@ def two_sessions(s):
     a.get("~/e")
     b.delete("~/e")
     a.exists("~/e")
+
+
+@case("thousands of children", "OP-09 ZN-68 W-03")
+def many_children(s):
+    a = s.connect("a")
+    for start in range(0, 3000, 500):
+        a.burst(*[(wire.CREATE, wire.create(a.at(f"~/{'child' * 20}-{number}"))) for number in range(start, start + 500)])
+    s.notes[1:] = []
+    reply = a.call(wire.GET_CHILDREN2, wire.path_watch(a.at("~")))
+    s.notes.pop()
+    s.note("children", f"{len(set(reply.fields[0]))} {s.stat(reply.fields[1])}")
+    a.count_children("~")

@@ -154,13 +154,6 @@ def deepest(s):
     a.get(outer + "/in/zookeeper_stats")
 
 
-@case("a quota whose text is nonsense", "UB-05", "quota")
-def nonsense(s):
-    a = s.connect("a")
-    quota(a, b"this is no quota")
-    a.create("~/x", b"1")
-
-
 @case("a quota on the root is never effective", "Q-08 UB-04", "quota")
 def root(s):
     a = s.connect("a")
@@ -168,3 +161,10 @@ def root(s):
     a.create("~/x")
     a.get("/zookeeper/quota/zookeeper_stats")
     a.delete("/zookeeper/quota/zookeeper_stats")
+
+
+@case("a quota whose text is nonsense", "UB-05", "quota")
+def nonsense(s):
+    a = s.connect("a")
+    quota(a, b"this is no quota")
+    a.create("~/x", b"1")

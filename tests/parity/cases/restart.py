@@ -83,3 +83,59 @@ def ids(s):
     s.restart()
     b = s.connect("b")
     s.note("distinct", str(a.session != b.session))
+
+
+@case("many snapshots and logs later the tree is the same", "DF-14 SE-15 ZN-24 ZN-69", "restart-snapshots")
+def snapshots(s):
+    a = s.connect("a", timeout=4000)
+    for number in range(15):
+        a.create(f"~/n{number}", b"%d" % number, [(31, "world", "anyone"), (1, "ip", f"10.0.0.{number % 3}")])
+    for turn in range(3):
+        for number in range(15):
+            a.set(f"~/n{number}", b"%d %d" % (turn, number))
+            a.create(f"~/n{number}/c{turn}", flags=wire.EPHEMERAL if number == 3 else 0)
+            a.create(f"~/n{number}/s-", flags=wire.SEQUENTIAL)
+            a.delete(f"~/n{number}/c{turn}") if number % 2 else None
+            a.set_acl(f"~/n{number}", [(31, "world", "anyone"), (2, "ip", f"10.0.0.{turn}")], turn)
+        a.multi(*[(wire.DELETE, wire.path_version(a.at(f"~/n{number}/s-{2 * turn + 1:010}"))) for number in range(15)])
+        s.restart(9 if turn == 1 else 15)
+        a = s.connect(f"a{turn}", timeout=4000, session=a.session, password=a.password)
+        for number in range(15):
+            a.get(f"~/n{number}")
+            a.get_acl(f"~/n{number}")
+            a.children2(f"~/n{number}")
+        a.ephemerals("~")
+
+
+@case("a session that does not come back after a restart expires", "SE-15 SE-12 ZN-41", "restart-snapshots")
+def expires(s):
+    a = s.connect("a", timeout=2000)
+    a.create("~/e", flags=wire.EPHEMERAL)
+    a.create("~/p")
+    s.restart()
+    b = s.connect("b", timeout=4000)
+    for _ in range(20):
+        time.sleep(0.2 * s.slow)
+        b.ping()
+    s.notes[-20:] = []  # when exactly it happened is not the question
+    b.children("~")
+
+
+@case("TTL and container nodes are still such after a restart", "ZN-46 ZN-45 ZN-12 ZN-13 ZN-17", "restart-snapshots")
+def ttl(s):
+    a = s.connect("a", timeout=4000)
+    a.create_ttl("~/short", ttl=100)
+    a.create("~/short/child")
+    a.create_ttl("~/long", ttl=3600000)
+    a.create_container("~/box")
+    a.create("~/box/child")
+    s.restart()
+    b = s.connect("b", timeout=4000, session=a.session, password=a.password)
+    b.children2("~")
+    b.delete("~/short/child")
+    b.delete("~/box/child")
+    for _ in range(6):
+        time.sleep(0.2 * s.slow)
+        b.send(wire.PING, xid=-2)
+        b.next_reply(*b.outstanding.pop()[:2], 5.0)
+    b.children("~")

@@ -141,3 +141,15 @@ def reconnect(s):
     w.set("~/y", b"2")
     w.delete("~/z")
     b.events()
+
+
+@case("a batch of thousands of paths", "H-19 WA-50 WA-51")
+def batch(s):
+    a = s.connect("a")
+    a.create("~/500")
+    zxid = a.sync().zxid
+    a.set("~/500", b"new")
+    names = [a.at(f"~/{number}") for number in range(2000)]
+    a.call(wire.SET_WATCHES, wire.set_watches(zxid, [], names, []), xid=-8, label="2000 exist watches")
+    a.call(wire.SET_WATCHES, wire.set_watches(zxid, names[490:510], [], names[495:505]), xid=-8, label="data and child watches")
+    a.create("~/1999")

@@ -283,3 +283,12 @@ def bad_path(s):
     for path in ("noslash", "", "~/x/", "~//x", "~/\x01"):
         a.add_watch(path, 0)
     a.ping()
+
+
+@case("thousands of watches", "WA-17 WA-30")
+def thousands(s):
+    a, b = s.connect("a"), s.connect("b")
+    for start in range(0, 2000, 500):
+        a.burst(*[(wire.EXISTS, wire.path_watch(a.at(f"~/{number}"), True)) for number in range(start, start + 500)])
+        b.burst(*[(wire.CREATE, wire.create(a.at(f"~/{number}"))) for number in range(start, start + 500)])
+        a.events()

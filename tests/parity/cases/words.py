@@ -235,8 +235,24 @@ def behind(s):
     s.note("ruokruok", ask(s, b"ruokruok"))
 
 
+@case("every word over one connection limit each closes its connection", "FL-07")
+def closes(s):
+    for word in ALL:
+        s.note(word, str(ask(s, word) != ""))
+
+
 @case("a word after the handshake is a length", "W-05 FL-01")
 def after_handshake(s):
     a = s.connect("a")
     a.send_raw(b"ruok")
     a.note_fate("afterwards", 3.0)
+
+
+@case("conf shows what was configured", "FL-40", "session-bounds")
+def conf_bounds(s):
+    conf(s)
+
+
+@case("conf shows the limit of connections", "FL-40", "few-connections")
+def conf_few(s):
+    conf(s)
