@@ -32,7 +32,7 @@
 
 pub mod admin;
 pub mod base;
-//pub mod bench;
+pub mod bench;
 pub mod codec;
 pub mod config;
 pub mod convert;
@@ -40,7 +40,7 @@ pub mod journal;
 pub mod mail;
 pub mod prep;
 pub mod replica;
-//pub mod runtime;
+pub mod runtime;
 pub mod session;
 pub mod shard;
 pub mod sim;
