@@ -74,6 +74,8 @@ impl Plan {
 
     fn replica_settings(&self) -> replica::Settings {
         replica::Settings {
+            reconfig_enabled: false,
+            slow_sync_ms: 1000,
             rules: Rules { auth: AuthRules::default(), extended_types: self.extended_types, enforce_quota: false },
             tick_ms: self.tick_ms as u64,
             server_id: 1,

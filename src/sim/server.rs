@@ -157,7 +157,7 @@ impl World {
             }
             Happening::SegmentReady { segment, .. } => {
                 self.disk.prepared(segment);
-                self.replica_turn(|replica, _, out| replica.on_segment_ready(segment, out))
+                self.replica_turn(|replica, now, out| replica.on_segment_ready(segment, now, out))
             }
             Happening::SnapshotWritable { .. } => self.replica_turn(|replica, _, out| replica.on_snapshot_ready(out)),
             Happening::SnapshotDone { zxid, .. } => {
@@ -167,12 +167,12 @@ impl World {
                 if let Some(server) = &mut self.server {
                     server.open_snapshot = true;
                 }
-                self.replica_turn(|replica, _, out| replica.on_snapshot_written(zxid, out))
+                self.replica_turn(|replica, now, _| replica.on_snapshot_written(zxid, now))
             }
             Happening::SnapshotFails { zxid, .. } => {
                 self.disk.snapshot_abort();
                 self.note(|| format!("snapshot of {zxid} failed"));
-                self.replica_turn(|replica, _, out| replica.on_snapshot_failed(zxid, "invented failure", out))
+                self.replica_turn(|replica, _, _| replica.on_snapshot_failed(zxid, "invented failure"))
             }
             _ => Ok(()),
         }
