@@ -172,7 +172,7 @@ impl World {
     pub(super) fn at_server(&mut self, id: u64, bytes: &[u8], whole: bool) -> Result<(), String> {
         let (_, most) = self.ears();
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-        let Some(server) = self.server.as_ref().filter(|_| link.at_server && !link.severed) else { return Ok(()) };
+        let Some(server) = self.server.as_mut().filter(|_| link.at_server && !link.severed) else { return Ok(()) };
         let idle = link.inbox.is_empty();
         link.inbox.extend_from_slice(bytes);
         let readable = server.shards[usize::from(link.line.shard)].wants_input(link.line.conn);
@@ -205,7 +205,7 @@ impl World {
         let (least, _) = self.ears();
         let now = self.now;
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-        let Some(server) = self.server.as_ref().filter(|_| link.at_server) else { return Ok(()) };
+        let Some(server) = self.server.as_mut().filter(|_| link.at_server) else { return Ok(()) };
         let (shard, conn) = (usize::from(link.line.shard), link.line.conn);
         let stopped = server.stopped_until(shard);
         if stopped > now {
