@@ -163,10 +163,13 @@ fn run(input: &[u8]) {
         Ok(report) => {
             let file = fs::File::open(&report.written).expect("the report says where it is");
             match snapshot::load(file, options.rules) {
-                Ok(loaded) => assert_eq!(
-                    (loaded.zxid, loaded.digest, loaded.tree.digest_from_scratch(), loaded.tree.znode_count()),
-                    (report.last_zxid, report.digest, report.digest, report.znodes)
-                ),
+                Ok(loaded) => {
+                    assert_eq!((loaded.zxid, loaded.digest), (report.last_zxid, report.digest));
+                    assert_eq!(loaded.tree.digest_from_scratch(), report.digest);
+                    // Of the three reserved znodes, those that a log deleted (no server wrote it) are planted again.
+                    let planted = loaded.tree.znode_count() - report.znodes;
+                    assert!(planted <= 2, "{planted} znodes from nowhere");
+                }
                 Err(error) => panic!("the import wrote what cannot be read: {error}"),
             }
         }

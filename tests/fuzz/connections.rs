@@ -5,6 +5,7 @@
 
 use super::Target;
 use super::dice::{Dice, join, split};
+use super::txns::RULES;
 use super::wire;
 use ringkeeper::admin::Whitelist;
 use ringkeeper::base::{ConnId, Instant, Now, ShardId, WallMs, Zxid, limits};
@@ -16,6 +17,7 @@ use ringkeeper::mail::{ShardReport, SurveyKind, ToReplica, ToShard};
 use ringkeeper::prep::Rules;
 use ringkeeper::replica::{self, BootMedia, ReaperSettings, Replica, SnapshotSettings, boot};
 use ringkeeper::shard::{self, Shard};
+use ringkeeper::snapshot;
 use ringkeeper::tree::auth::AuthRules;
 use std::io::{self, Read};
 
@@ -220,6 +222,8 @@ struct World {
     is_disk_held: bool,
     closed: Vec<ConnId>,
     surveyed: Option<Box<ShardReport>>,
+    /// The snapshot on its way to disk.
+    snapshot: Vec<u8>,
 }
 
 struct EmptyDisk;
@@ -275,6 +279,7 @@ impl World {
             is_disk_held: false,
             closed: Vec::new(),
             surveyed: None,
+            snapshot: Vec::new(),
         };
         world.settle();
         world
@@ -353,8 +358,22 @@ impl World {
                 assert!(self.landing.replace(batch.id).is_none(), "one write at a time");
             }
             DiskEffect::PrepareSegment { segment, .. } => self.replica.on_segment_ready(segment, self.now, out),
-            DiskEffect::SnapshotOpen { .. } | DiskEffect::SnapshotChunk { .. } => self.replica.on_snapshot_ready(out),
-            DiskEffect::SnapshotClose { zxid } => self.replica.on_snapshot_written(zxid, self.now),
+            DiskEffect::SnapshotOpen { .. } => {
+                self.snapshot.clear();
+                self.replica.on_snapshot_ready(out);
+            }
+            DiskEffect::SnapshotChunk { bytes } => {
+                self.snapshot.extend(bytes);
+                self.replica.on_snapshot_ready(out);
+            }
+            DiskEffect::SnapshotClose { zxid } => {
+                // A server that cannot read its own snapshot does not start again.
+                match snapshot::load(&self.snapshot[..], RULES) {
+                    Ok(loaded) => assert_eq!((loaded.zxid, loaded.tree.digest()), (zxid, loaded.digest)),
+                    Err(error) => panic!("the snapshot of {zxid} cannot be read: {error}"),
+                }
+                self.replica.on_snapshot_written(zxid, self.now);
+            }
             DiskEffect::SnapshotAbort { .. } | DiskEffect::DeleteSegment(_) | DiskEffect::DeleteSnapshot(_) => {}
         }
     }
