@@ -26,6 +26,11 @@ impl Zxid {
     pub fn next(self) -> Zxid {
         Zxid(self.0 + 1)
     }
+
+    /// Whether `next` is the one right behind this. For zxids read from files: nothing is behind the highest.
+    pub fn is_right_before(self, next: Zxid) -> bool {
+        self.0.checked_add(1) == Some(next.0)
+    }
 }
 
 impl fmt::Debug for Zxid {

@@ -118,11 +118,11 @@ fn check_end(path: &Path, bytes: &[u8], at: usize) -> Result<Option<String>, Con
 }
 
 fn continues(previous: Zxid, next: Zxid) -> bool {
-    next == previous.next() || next.epoch() > previous.epoch() && next.counter() >= 1
+    previous.is_right_before(next) || next.epoch() > previous.epoch() && next.counter() >= 1
 }
 
 fn starts_after(snapshot: Zxid, first: Zxid) -> bool {
-    first == snapshot.next() || first.epoch() > snapshot.epoch() && first.counter() <= 1
+    snapshot.is_right_before(first) || first.epoch() > snapshot.epoch() && first.counter() <= 1
 }
 
 #[cfg(test)]

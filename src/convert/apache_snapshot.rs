@@ -17,6 +17,7 @@ const DBID: i64 = -1;
 const OPEN_ACL_ID: i64 = -1;
 /// Longer strings and buffers than this are damage: no server could have taken them off the wire.
 const FIELD_BYTES_MAX: usize = 256 << 20;
+const FIELD_BYTES_STEP: usize = 1 << 20;
 
 /// A snapshot as read: the tree may still be fuzzy.
 pub(super) struct ApacheSnapshot {
@@ -202,8 +203,12 @@ impl<R: Read> Input<R> {
         if length > FIELD_BYTES_MAX {
             return bad(format!("a field of {length} bytes"));
         }
-        into.resize(length, 0);
-        self.fill(into)?;
+        // In steps: memory is taken for what is there, not for what a damaged length claims.
+        while into.len() < length {
+            let start = into.len();
+            into.resize(length.min(start + FIELD_BYTES_STEP), 0);
+            self.fill(&mut into[start..])?;
+        }
         Ok(true)
     }
 

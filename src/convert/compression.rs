@@ -47,8 +47,15 @@ impl<R: Read> Snappy<R> {
         if length > SNAPPY_BLOCK_BYTES_MAX {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("a snappy block of {length} bytes")));
         }
-        let mut packed = vec![0; length];
-        self.source.read_exact(&mut packed)?;
+        let mut packed = Vec::new();
+        (&mut self.source).take(length as u64).read_to_end(&mut packed)?;
+        if packed.len() < length {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        // The block claims how long it will be; that much memory is taken for it.
+        if snap::raw::decompress_len(&packed).map_err(io::Error::other)? > SNAPPY_BLOCK_BYTES_MAX {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a snappy block that claims to unpack to too much"));
+        }
         self.block = self.decoder.decompress_vec(&packed).map_err(io::Error::other)?;
         self.at = 0;
         Ok(true)

@@ -165,19 +165,19 @@ impl Recovery {
             return Err(damage(format!("the file has {} of its {} bytes", bytes.len(), header.segment_bytes)));
         }
         if header.check_payload(rest).is_err() {
-            if self.last.is_none_or(|last| header.batch().0 == last.batch().0 + 1) {
+            if self.last.is_none_or(|last| header.batch().0 == last.batch().0.saturating_add(1)) {
                 self.position.torn = Some((id, offset as u64));
             }
             return Ok(None);
         }
         let Some(last) = self.last else { return Ok(Some(header)) };
         let (previous, number) = (last.batch().0, header.batch().0);
-        if number > previous + 1 && offset == 0 && self.may_restart_at(&header) {
+        if number > previous.saturating_add(1) && offset == 0 && self.may_restart_at(&header) {
             self.forget_older();
             return Ok(Some(header));
         }
-        if number != previous + 1 {
-            return Err(damage(format!("batch {number} stands where batch {} belongs", previous + 1)));
+        if number != previous.saturating_add(1) {
+            return Err(damage(format!("batch {number} stands where batch {} belongs", previous.saturating_add(1))));
         }
         if header.previous_crc.get() != last.header_crc.get() {
             return Err(damage(format!("batch {number} does not continue the one before it")));
@@ -190,7 +190,7 @@ impl Recovery {
     fn may_restart_at(&self, header: &Header) -> bool {
         let first = header.first_zxid.get();
         self.last.is_some_and(|last| last.last_zxid.get() <= self.snapshot.0)
-            && (first <= self.snapshot.0 || header.record_count.get() > 0 && first == self.snapshot.0 + 1)
+            && (first <= self.snapshot.0 || header.record_count.get() > 0 && self.snapshot.is_right_before(Zxid(first)))
     }
 
     fn forget_older(&mut self) {
@@ -212,7 +212,7 @@ impl Recovery {
         // a marker anything may have been; records of a new epoch start at its first counter.
         let first = Zxid(header.first_zxid.get());
         let is_marker = header.record_count.get() == 0;
-        let starts_after = if is_marker { first } else { Zxid(first.0 - 1) };
+        let starts_after = if is_marker { first } else { Zxid(first.0.saturating_sub(1)) };
         let new_epoch = !is_marker && first.epoch() > self.snapshot.epoch() && first.counter() <= 1;
         if self.last.is_none() && starts_after > self.snapshot && !new_epoch {
             return Err(damage(
@@ -252,7 +252,7 @@ impl Recovery {
         position.last_crc = header.header_crc.get();
         position.offset = end as u64;
         position.segment_bytes = segment_bytes as u64;
-        position.next_segment = SegmentId(id.0 + 1);
+        position.next_segment = SegmentId(id.0.saturating_add(1));
         // What was torn at the end of the segment before was written again here.
         position.torn = None;
         self.last = Some(*header);
@@ -272,7 +272,7 @@ impl Recovery {
                     offset: offset as u64,
                     what: format!(
                         "no valid batch {} here, though batch {} at offset {later} is whole",
-                        last_batch.0 + 1,
+                        last_batch.0.saturating_add(1),
                         header.batch().0
                     ),
                     advice: "acknowledged transactions are damaged: restore this server's data from a backup or \
@@ -289,7 +289,7 @@ const REPORT: &str = "its checksum is right, so it was written like this: please
 
 /// ZK-compatible histories count by one; a new epoch starts again at a low counter.
 fn continues(previous: Zxid, next: Zxid) -> bool {
-    next == previous.next() || next.epoch() > previous.epoch() && next.counter() >= 1
+    previous.is_right_before(next) || next.epoch() > previous.epoch() && next.counter() >= 1
 }
 
 /// Session and cxid come first.
