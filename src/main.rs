@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use ringkeeper::config::{Config, ConfigError, placement};
-use ringkeeper::runtime;
+use ringkeeper::{convert, runtime};
 
 mod cli;
 
@@ -25,12 +25,19 @@ fn main() -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(what) => fail(&what),
         },
-        Command::Import(args) => {
-            absent(&format!("import {} --data-dir {}", args.apache_dir.display(), args.data_dir.display()))
-        }
-        Command::Export(args) => {
-            absent(&format!("export --data-dir {} {}", args.data_dir.display(), args.apache_dir.display()))
-        }
+        Command::Import(args) => convert(|say| {
+            convert::import(
+                &args.apache_dir,
+                args.apache_log_dir.as_deref(),
+                &args.data_dir,
+                args.data_log_dir.as_deref(),
+                &convert::ImportOptions::default(),
+                say,
+            )
+        }),
+        Command::Export(args) => convert(|say| {
+            convert::export(&args.data_dir, args.data_log_dir.as_deref(), &args.apache_dir, say)
+        }),
     }
 }
 
@@ -89,7 +96,16 @@ fn fail(text: &str) -> ExitCode {
     ExitCode::from(1)
 }
 
-/// For commands whose part of the library is not in this build.
-fn absent(command: &str) -> ExitCode {
-    fail(&format!("this build cannot run `{command}` yet"))
+/// Runs a conversion, with its progress on standard error and what it did on standard output.
+fn convert(job: impl FnOnce(&mut dyn FnMut(&str)) -> Result<convert::Report, convert::ConvertError>) -> ExitCode {
+    match job(&mut |line| eprintln!("{line}")) {
+        Ok(report) => {
+            println!("{report}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("ringkeeper: {error}");
+            ExitCode::from(3)
+        }
+    }
 }

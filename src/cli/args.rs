@@ -79,16 +79,28 @@ pub struct ImportArgs {
     /// Apache's data directory: the one that holds version-2.
     pub apache_dir: PathBuf,
 
+    /// Where Apache's logs lie, if not there (dataLogDir).
+    #[arg(long, value_name = "DIR")]
+    pub apache_log_dir: Option<PathBuf>,
+
     /// Where the converted data goes; must not hold data yet.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+
+    /// Where the server will keep its journal, if not there (dataLogDir).
+    #[arg(long, value_name = "DIR")]
+    pub data_log_dir: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct ExportArgs {
-    /// The data directory to convert.
+    /// The data directory to convert; its server must be stopped.
     #[arg(long, value_name = "DIR")]
     pub data_dir: PathBuf,
+
+    /// Where its journal lies, if not there (dataLogDir).
+    #[arg(long, value_name = "DIR")]
+    pub data_log_dir: Option<PathBuf>,
 
     /// Where version-2 is created for Apache's server; must not hold data yet.
     pub apache_dir: PathBuf,

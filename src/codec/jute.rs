@@ -8,6 +8,14 @@ use crate::base::{Acl, Id, SessionId, Stat, WallMs, Zxid};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed(pub &'static str);
 
+impl Malformed {
+    /// A string that must be there is null. Told apart because the reference notices it later than other
+    /// faults, when the request has its zxid already.
+    pub const NULL_STRING: Malformed = Malformed("null string");
+    /// An ACL entry has a scheme but no id, which the reference notices later still.
+    pub const NULL_ACL_ID: Malformed = Malformed("ACL entry without an id");
+}
+
 impl std::fmt::Display for Malformed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.0)
@@ -85,12 +93,12 @@ impl<'a> Reader<'a> {
 
     /// A string; malformed UTF-8 becomes U+FFFD as Java's decoder has it (parity J-13).
     pub fn string_or_null(&mut self) -> Result<Option<Cow<'a, str>>, Malformed> {
-        Ok(self.buffer()?.map(String::from_utf8_lossy))
+        Ok(self.buffer()?.map(decode_utf8))
     }
 
     /// A string where null makes no sense.
     pub fn string(&mut self) -> Result<Cow<'a, str>, Malformed> {
-        self.string_or_null()?.ok_or(Malformed("null string"))
+        self.string_or_null()?.ok_or(Malformed::NULL_STRING)
     }
 
     /// A vector's element count; `None` is null, any other negative count is empty (parity J-08).
@@ -101,9 +109,9 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A vector of strings; null reads as empty, a null element is malformed.
+    /// A vector of strings; a null one is malformed, and so is a null element.
     pub fn strings(&mut self) -> Result<Vec<Cow<'a, str>>, Malformed> {
-        let count = self.count()?.unwrap_or(0);
+        let count = self.count()?.ok_or(Malformed("null vector"))?;
         // A count is a claim; memory is only taken for what the bytes can hold (4 each at least).
         let mut strings = Vec::with_capacity(count.min(self.rest.len() / 4));
         for _ in 0..count {
@@ -112,7 +120,8 @@ impl<'a> Reader<'a> {
         Ok(strings)
     }
 
-    /// An ACL vector; `None` when it is null. A null scheme or id reads as `AclEntry` with `None` inside.
+    /// An ACL vector; `None` when it is null, an entry is `None` when its scheme is. The id of scheme `auth` is
+    /// ignored by every server, so it may be null.
     pub fn acl(&mut self) -> Result<Option<Vec<Option<Acl>>>, Malformed> {
         let Some(count) = self.count()? else { return Ok(None) };
         let mut list = Vec::with_capacity(count.min(self.rest.len() / 12));
@@ -120,7 +129,12 @@ impl<'a> Reader<'a> {
             let perms = self.i32()?;
             let scheme = self.string_or_null()?;
             let id = self.string_or_null()?;
-            list.push(scheme.zip(id).map(|(scheme, id)| Acl { perms, id: Id::new(&scheme, &id) }));
+            list.push(match (scheme, id) {
+                (None, _) => None,
+                (Some(scheme), Some(id)) => Some(Acl { perms, id: Id::new(&scheme, &id) }),
+                (Some(scheme), None) if scheme == "auth" => Some(Acl { perms, id: Id::new(&scheme, "") }),
+                (Some(_), None) => return Err(Malformed::NULL_ACL_ID),
+            });
         }
         Ok(Some(list))
     }
@@ -128,6 +142,27 @@ impl<'a> Reader<'a> {
     pub fn zxid(&mut self) -> Result<Zxid, Malformed> {
         self.i64().map(Zxid)
     }
+}
+
+/// Decodes as Java does: what is malformed becomes U+FFFD, and a surrogate's three bytes are malformed as one,
+/// where Rust's own decoder sees three faults (parity J-13).
+fn decode_utf8(bytes: &[u8]) -> Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return Cow::Borrowed(text);
+    }
+    let (mut text, mut rest) = (String::with_capacity(bytes.len()), bytes);
+    while let Err(fault) = std::str::from_utf8(rest) {
+        let (good, bad) = rest.split_at(fault.valid_up_to());
+        text.push_str(std::str::from_utf8(good).unwrap_or_default());
+        text.push(char::REPLACEMENT_CHARACTER);
+        let skipped = match bad {
+            [0xed, 0xa0..=0xbf, 0x80..=0xbf, ..] => 3,
+            _ => fault.error_len().unwrap_or(bad.len()),
+        };
+        rest = &bad[skipped..];
+    }
+    text.push_str(std::str::from_utf8(rest).unwrap_or_default());
+    Cow::Owned(text)
 }
 
 /// Puts jute values at the end of a byte vector.
@@ -255,6 +290,14 @@ mod tests {
         let mut bytes = Vec::new();
         Writer(&mut bytes).string("a😀");
         assert_eq!(bytes, [0, 0, 0, 7, b'a', 0xed, 0xa0, 0xbd, 0xed, 0xb8, 0x80]);
+    }
+
+    #[test]
+    fn malformed_utf8_is_replaced_as_java_replaces_it() {
+        assert_eq!(decode_utf8(b"x\xed\xa0\x80y"), "x\u{fffd}y");
+        assert_eq!(decode_utf8(b"\xed\xa0\xbd\xed\xb8\x80"), "\u{fffd}\u{fffd}");
+        assert_eq!(decode_utf8(b"a\xff\xc3"), "a\u{fffd}\u{fffd}");
+        assert_eq!(decode_utf8("é😀".as_bytes()), "é😀");
     }
 
     #[test]

@@ -104,14 +104,15 @@ pub enum Request<'a> {
     SetAcl { path: Str<'a>, acl: RawAcl, version: i32 },
     /// `with_stat` tells getChildren2 from getChildren.
     GetChildren { path: Str<'a>, watch: bool, with_stat: bool },
-    Sync { path: Str<'a> },
+    Sync { path: Option<Str<'a>> },
     Ping,
     Multi(Vec<MultiOp<'a>>),
     MultiRead(Vec<ReadOp<'a>>),
     Reconfig,
     CheckWatches { path: Str<'a>, kind: i32 },
     RemoveWatches { path: Str<'a>, kind: i32 },
-    Auth { scheme: Str<'a>, auth: &'a [u8] },
+    /// Either may be null, which no scheme accepts.
+    Auth { scheme: Option<Str<'a>>, auth: Option<&'a [u8]> },
     Sasl { token: Option<&'a [u8]> },
     SetWatches(SetWatches<'a>),
     GetEphemerals { prefix: Option<Str<'a>> },
@@ -119,6 +120,13 @@ pub enum Request<'a> {
     AddWatch { path: Str<'a>, mode: i32 },
     WhoAmI,
     CloseSession,
+}
+
+/// Whether a request of `op` that is malformed like this is answered only after it got a zxid: the reference
+/// numbers a multi before it reads it, and trips over a null path or ACL id when it prepares the request.
+pub fn fails_in_order(op: OpCode, malformed: Malformed) -> bool {
+    op.goes_to_replica()
+        && (op == OpCode::Multi || matches!(malformed, Malformed::NULL_STRING | Malformed::NULL_ACL_ID))
 }
 
 impl<'a> Request<'a> {
@@ -140,7 +148,7 @@ impl<'a> Request<'a> {
             OpCode::SetAcl => Request::SetAcl { path: r.string()?, acl: r.acl()?, version: r.i32()? },
             OpCode::GetChildren => Request::GetChildren { path: r.string()?, watch: r.bool()?, with_stat: false },
             OpCode::GetChildren2 => Request::GetChildren { path: r.string()?, watch: r.bool()?, with_stat: true },
-            OpCode::Sync => Request::Sync { path: r.string()? },
+            OpCode::Sync => Request::Sync { path: r.string_or_null()? },
             OpCode::Ping => Request::Ping,
             OpCode::Multi => Request::Multi(multi(r)?),
             OpCode::MultiRead => Request::MultiRead(multi_read(r)?),
@@ -155,7 +163,7 @@ impl<'a> Request<'a> {
             OpCode::RemoveWatches => Request::RemoveWatches { path: r.string()?, kind: r.i32()? },
             OpCode::Auth => {
                 r.i32()?; // type: ignored by every server
-                Request::Auth { scheme: r.string()?, auth: r.buffer()?.unwrap_or_default() }
+                Request::Auth { scheme: r.string_or_null()?, auth: r.buffer()? }
             }
             OpCode::Sasl => Request::Sasl { token: r.buffer()? },
             OpCode::SetWatches | OpCode::SetWatches2 => Request::SetWatches(set_watches(op, r)?),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Replica;
 use crate::base::{ErrorCode, Now, SessionId, WallMs, Xid, Zxid};
-use crate::codec::Reader;
+use crate::codec::{Malformed, Reader, Writer};
 use crate::codec::opcode::OpCode;
 use crate::codec::request::Request;
 use crate::codec::txn::{self, Txn, TxnDigest, TxnHeader};
@@ -17,22 +17,29 @@ impl Replica {
         if self.failed {
             return; // The server is stopping; an unanswered request is an honest "maybe".
         }
+        self.watch.on_request();
         if self.sessions.owner(submit.session) != Some(submit.origin) {
             // Expired, closed, or moved to another connection (parity SE-21): no answer, an end.
             return self.answer(submit.origin, AnswerKind::Hangup);
         }
         let request = match Request::decode(submit.op, Reader::new(&submit.body)) {
             Ok(request) => request,
-            Err(_) => return self.refuse(&submit, ErrorCode::MarshallingError, now),
+            Err(malformed) => return self.refuse(&submit, code_of(submit.op, malformed), now),
         };
         match request {
-            Request::Sync { .. } => self.answer(submit.origin, AnswerKind::Reply {
-                xid: submit.xid,
-                error: None,
-                body: Body::Encoded(submit.body.clone()),
-            }),
+            Request::Sync { path } => {
+                let mut echo = Vec::new();
+                match path {
+                    Some(path) => Writer(&mut echo).string(&path),
+                    None => Writer(&mut echo).buffer(None),
+                }
+                let body = Body::Encoded(echo.into());
+                self.answer(submit.origin, AnswerKind::Reply { xid: submit.xid, error: None, body });
+            }
             Request::CloseSession => self.close_session(submit.session, submit.xid, now),
             Request::Multi(ops) => self.propose_multi(&submit, &ops, now),
+            // A lone server has nobody to reconfigure with, even where the operation is enabled (parity OPE-18).
+            Request::Reconfig if self.settings.reconfig_enabled => self.refuse(&submit, ErrorCode::Unimplemented, now),
             Request::Reconfig => self.refuse(&submit, ErrorCode::ReconfigDisabled, now),
             request => {
                 let judge =
@@ -55,14 +62,14 @@ impl Replica {
             panic!("{} was judged legal but does not apply: {code:?} {txn:?}", header.zxid);
         }
         let body = self.reply_body(submit.op, &changes);
-        self.log(&header, txn, self.digest());
+        self.log(&header, txn, self.digest(), now);
         self.wait(header.zxid, changes, Some(reply(submit, None, body)));
     }
 
     /// A failed write consumes its zxid and is logged like any other, without a digest (parity ZN-65).
     pub(super) fn refuse(&mut self, submit: &Submit, code: ErrorCode, now: Now) {
         let header = self.next_header(submit.session, submit.xid, now.wall);
-        self.log(&header, &Txn::Error { code: code.code() }, None);
+        self.log(&header, &Txn::Error { code: code.code() }, None, now);
         self.wait(header.zxid, Changes::new(), Some(reply(submit, Some(code), Body::None)));
     }
 
@@ -73,7 +80,7 @@ impl Replica {
         if let Err(code) = self.tree.apply(&header, txn, &mut changes) {
             panic!("{} is this server's own and does not apply: {code:?} {txn:?}", header.zxid);
         }
-        self.log(&header, txn, self.digest());
+        self.log(&header, txn, self.digest(), now);
         (header.zxid, changes)
     }
 
@@ -82,9 +89,10 @@ impl Replica {
         TxnHeader { session, cxid, zxid: self.last_proposed, time }
     }
 
-    pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>) {
+    pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>, now: Now) {
         self.journal.append(header.zxid, |record| txn::encode(record, header, txn, digest));
         self.snapshots.on_record();
+        self.watch.on_record(now);
         self.watch.note_digest(header.zxid, self.tree.digest());
     }
 
@@ -120,6 +128,15 @@ impl Replica {
                 self.wait(zxid, changes, None);
             }
         }
+    }
+}
+
+/// What the reference makes of a request it trips over after it has numbered it: a path that is null is a bad
+/// one where paths are validated first.
+fn code_of(op: OpCode, malformed: Malformed) -> ErrorCode {
+    match op {
+        OpCode::SetData | OpCode::SetAcl if malformed == Malformed::NULL_STRING => ErrorCode::BadArguments,
+        _ => ErrorCode::MarshallingError,
     }
 }
 

@@ -10,6 +10,8 @@ pub struct Settings {
     /// High byte of the session ids this server issues; 1 when standalone.
     pub server_id: u8,
     pub shard_count: u16,
+    /// `reconfigEnabled`: decides how a lone server refuses the operation.
+    pub reconfig_enabled: bool,
     /// Size of the journal segments to come, in bytes (`preAllocSize`).
     pub segment_bytes: u64,
     /// A journal write that takes longer counts as slow, in milliseconds (`fsync.warningthresholdms`).

@@ -170,6 +170,7 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
         server_id: 1, // Standalone, whatever myid says (parity SE-02).
         shard_count,
         segment_bytes: journal.prealloc_bytes,
+        reconfig_enabled: config.quorum.reconfig_enabled,
         slow_sync_ms: journal.fsync_warning_threshold_ms,
         digest: journal.digest_enabled,
         close_session_lists_ephemerals: journal.close_session_txn_enabled,

@@ -7,7 +7,7 @@ use crate::base::{ConnId, ErrorCode, Instant, Now, SessionId, Xid, Zxid, limits}
 use crate::codec::frame;
 use crate::codec::opcode::OpCode;
 use crate::codec::reply::{self, ConnectResponse};
-use crate::codec::request::{ConnectRequest, Request, RequestHeader};
+use crate::codec::request::{ConnectRequest, Request, RequestHeader, fails_in_order};
 use crate::codec::{Malformed, Reader};
 use crate::mail::metrics::{Advanced, Basic, Counter};
 use crate::mail::{Connect, Submit, ToReplica};
@@ -159,9 +159,7 @@ impl Shard {
         };
         let renews = request.session != SessionId::NONE;
         let (is_admitted, deficit) = self.bucket.admit(renews, now.mono);
-        if self.settings.connection_throttle.tokens > 0 {
-            self.metrics.add(Basic::ConnectionTokenDeficit, deficit);
-        }
+        self.metrics.add(Basic::ConnectionTokenDeficit, deficit);
         if !is_admitted {
             self.metrics.count(Counter::ConnectionRejected);
             return self.fault(conn, "connection throttle", false, now, out);
@@ -223,8 +221,12 @@ impl Shard {
             self.metrics.count(Counter::ThrottledOps);
             return self.refuse(conn, header.xid, ErrorCode::ThrottledOp, out);
         }
+        let is_ordered = |op: OpCode| match Request::decode(op, reader.clone()) {
+            Ok(_) => true,
+            Err(malformed) => fails_in_order(op, malformed),
+        };
         match goes {
-            Some(op) if Request::decode(op, reader).is_ok() => self.submit(conn, header.xid, op, payload, now, out),
+            Some(op) if is_ordered(op) => self.submit(conn, header.xid, op, payload, now, out),
             _ => {
                 let Some(c) = self.conns.get_mut(conn) else { return };
                 if c.waiting.is_empty() {
@@ -295,10 +297,10 @@ impl Shard {
             return self.fault(conn, "undecodable auth packet", false, now, out);
         };
         let Some(c) = self.conns.get_mut(conn) else { return };
-        let ids = match &*scheme {
-            "digest" => auth::digest_ids(&self.settings.auth, proof),
+        let ids = match (scheme.as_deref(), proof) {
+            (Some("digest"), Some(proof)) => auth::digest_ids(&self.settings.auth, proof),
             // The address is an identity from the start; claiming it again proves nothing new.
-            "ip" => Some(Vec::new()),
+            (Some("ip"), _) => Some(Vec::new()),
             _ => None,
         };
         match ids {
@@ -316,7 +318,7 @@ impl Shard {
 
     /// Without a login configuration a token is answered with a null one, and nobody gains an id.
     fn on_sasl(&mut self, conn: ConnId, xid: Xid, reader: Reader<'_>, now: Now, out: &mut Effects) {
-        if Request::decode(OpCode::Sasl, reader).is_err() {
+        if !matches!(Request::decode(OpCode::Sasl, reader), Ok(Request::Sasl { token: Some(_) })) {
             return self.fault(conn, "undecodable sasl packet", false, now, out);
         }
         let Some(c) = self.conns.get_mut(conn) else { return };

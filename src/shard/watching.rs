@@ -41,7 +41,7 @@ impl Shard {
             if may_read {
                 let start = c.output.len();
                 reply::event(&mut c.output, Zxid::NONE, kind, path);
-                metrics.count_by(Counter::WatchBytes, (c.output.len() - start) as u64);
+                metrics.count_by(Counter::WatchBytes, (c.output.len() - start - 4) as u64);
                 c.stats.sent += 1;
                 stats.sent += 1;
             }
@@ -107,7 +107,7 @@ impl Shard {
             c.output.extend_from_slice(&self.event);
             c.stats.sent += 1;
             self.stats.sent += 1;
-            self.metrics.count_by(Counter::WatchBytes, self.event.len() as u64);
+            self.metrics.count_by(Counter::WatchBytes, self.event.len() as u64 - 4);
             mark_dirty(c, out);
             if c.output.len() > limits::CONN_OUTPUT_MAX_BYTES {
                 full.push(c.id);

@@ -16,7 +16,8 @@ BATCH = 25                      # sequences that share their connections
 NAMES = ("/a", "/b", "/a/a", "/a/b", "/b/a", "/a/a/a", "")
 READ_ONLY = [(wire.READ, "world", "anyone")]
 OWNED = [(wire.ALL, "auth", "")]
-ACLS = (wire.OPEN, wire.OPEN, wire.OPEN, wire.OPEN, READ_ONLY, OWNED, [(30, "world", "anyone")], [(wire.ALL, "digest", "x:y"), (5, "world", "anyone")])
+READABLE = [(wire.ALL, "digest", "x:y"), (5, "world", "anyone")]
+ACLS = (wire.OPEN, wire.OPEN, wire.OPEN, wire.OPEN, READ_ONLY, OWNED, [(30, "world", "anyone")], READABLE)
 
 
 class Sequence:
@@ -28,7 +29,12 @@ class Sequence:
         self.links = links
         self.acls = [acl for acl in ACLS if not plain or acl in (wire.OPEN, READ_ONLY)]
         self.in_multi = [self.make_create, self.make_delete, self.make_set, self.make_check] + [self.make_create2, self.make_special] * (not plain)
-        self.weights = {kind: weight for kind, weight in self.WEIGHTS.items() if not (plain and kind in self.NOT_IN_3_8)}
+        # Catch-up events on nodes one may not read differ on purpose (UB-07): a sequence has either the one or the other.
+        self.catches_up = not plain and self.dice.random() < 0.5
+        if self.catches_up:
+            self.acls = [acl for acl in self.acls if acl in (wire.OPEN, READ_ONLY, READABLE)]
+        self.weights = {kind: weight for kind, weight in self.WEIGHTS.items()
+                        if not (plain and kind in self.NOT_IN_3_8) and (self.catches_up or kind != "set_watches")}
 
     def steps(self):
         dice = self.dice
