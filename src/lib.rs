@@ -43,6 +43,7 @@ pub mod replica;
 pub mod runtime;
 pub mod session;
 pub mod shard;
+pub mod sim;
 pub mod snapshot;
 pub mod tree;
 pub mod watch;

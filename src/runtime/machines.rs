@@ -16,7 +16,7 @@ pub trait ShardMachine: Send + 'static {
     fn on_tick(&mut self, now: Now, out: &mut shard::Effects);
     fn output(&mut self, conn: ConnId) -> &mut Vec<u8>;
     fn on_flushed(&mut self, conn: ConnId, now: Now, out: &mut shard::Effects);
-    fn wants_input(&self, conn: ConnId) -> bool;
+    fn wants_input(&mut self, conn: ConnId) -> bool;
 }
 
 /// What the driver asks of the replica; see [`replica::Replica`].
@@ -55,7 +55,7 @@ impl ShardMachine for shard::Shard {
     fn on_flushed(&mut self, conn: ConnId, now: Now, out: &mut shard::Effects) {
         self.on_flushed(conn, now, out);
     }
-    fn wants_input(&self, conn: ConnId) -> bool {
+    fn wants_input(&mut self, conn: ConnId) -> bool {
         self.wants_input(conn)
     }
 }

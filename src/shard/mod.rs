@@ -220,9 +220,17 @@ impl Shard {
         }
     }
 
-    /// Whether the driver should read from `conn` now. When it turns true again, `Effects::resume` says so.
-    pub fn wants_input(&self, conn: ConnId) -> bool {
-        self.conns.get(conn).is_some_and(|c| self.may_read(c))
+    /// Whether the driver should read from `conn` now. After a `false`, `Effects::resume` says when it may.
+    ///
+    /// A `false` is remembered: it may be due to what other connections have under way, of which this one
+    /// would otherwise never hear again.
+    pub fn wants_input(&mut self, conn: ConnId) -> bool {
+        let wants = self.conns.get(conn).is_some_and(|c| self.may_read(c));
+        if !wants && let Some(c) = self.conns.get_mut(conn).filter(|c| c.is_read && c.phase != Phase::Closing) {
+            c.is_read = false;
+            self.paused.insert(conn.slot);
+        }
+        wants
     }
 
     /// How often the driver should call [`Shard::on_tick`], in milliseconds.
@@ -260,17 +268,12 @@ impl Shard {
     }
 
     fn update_reading(&mut self, conn: ConnId, out: &mut Effects) {
-        let wants = self.wants_input(conn);
-        let Some(c) = self.conns.get_mut(conn) else { return };
-        if wants == c.is_read {
-            return;
-        }
-        c.is_read = wants;
-        if wants {
+        if self.wants_input(conn)
+            && let Some(c) = self.conns.get_mut(conn).filter(|c| !c.is_read)
+        {
+            c.is_read = true;
             self.paused.remove(&conn.slot);
             out.resume.push(conn);
-        } else if c.phase != Phase::Closing {
-            self.paused.insert(conn.slot);
         }
     }
 

@@ -1,0 +1,6 @@
+#!/bin/sh
+# Twenty thousand nights, or as many as asked: tests/soak/simulation.sh [COUNT] [FIRST]
+set -eu
+cd "$(dirname "$0")/../.."
+RINGKEEPER_SEEDS="${1:-20000}" RINGKEEPER_FIRST="${2:-1}" \
+    exec cargo test --release --test simulation no_seed_breaks_a_promise -- --nocapture
