@@ -24,7 +24,8 @@ fn main() {
     }
     let fact = |variable: &str, format: &str| {
         let given = env::var(variable).ok().filter(|value| !value.is_empty());
-        let value = given.or_else(|| git(&["log", "-1", "--date=format-local:%Y-%m-%d %H:%M UTC", format]).filter(|_| tell));
+        let value =
+            given.or_else(|| git(&["log", "-1", "--date=format-local:%Y-%m-%d %H:%M UTC", format]).filter(|_| tell));
         println!("cargo::rustc-env={variable}={}", value.unwrap_or_else(|| "unknown".to_owned()));
     };
     fact("RINGKEEPER_COMMIT", "--format=%H");

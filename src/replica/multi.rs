@@ -47,7 +47,7 @@ impl Replica {
             self.tree.release();
         }
         multi_end(&mut Writer(&mut slots));
-        self.log(&header, &Txn::Multi(txns), self.digest());
+        self.log(&header, &Txn::Multi(txns), self.digest(), now);
         self.wait(header.zxid, changes, Some(reply(submit, None, Body::Encoded(slots.into()))));
     }
 

@@ -17,6 +17,7 @@ impl Replica {
         if self.failed {
             return; // The server is stopping; an unanswered request is an honest "maybe".
         }
+        self.watch.on_request();
         if self.sessions.owner(submit.session) != Some(submit.origin) {
             // Expired, closed, or moved to another connection (parity SE-21): no answer, an end.
             return self.answer(submit.origin, AnswerKind::Hangup);
@@ -61,14 +62,14 @@ impl Replica {
             panic!("{} was judged legal but does not apply: {code:?} {txn:?}", header.zxid);
         }
         let body = self.reply_body(submit.op, &changes);
-        self.log(&header, txn, self.digest());
+        self.log(&header, txn, self.digest(), now);
         self.wait(header.zxid, changes, Some(reply(submit, None, body)));
     }
 
     /// A failed write consumes its zxid and is logged like any other, without a digest (parity ZN-65).
     pub(super) fn refuse(&mut self, submit: &Submit, code: ErrorCode, now: Now) {
         let header = self.next_header(submit.session, submit.xid, now.wall);
-        self.log(&header, &Txn::Error { code: code.code() }, None);
+        self.log(&header, &Txn::Error { code: code.code() }, None, now);
         self.wait(header.zxid, Changes::new(), Some(reply(submit, Some(code), Body::None)));
     }
 
@@ -79,7 +80,7 @@ impl Replica {
         if let Err(code) = self.tree.apply(&header, txn, &mut changes) {
             panic!("{} is this server's own and does not apply: {code:?} {txn:?}", header.zxid);
         }
-        self.log(&header, txn, self.digest());
+        self.log(&header, txn, self.digest(), now);
         (header.zxid, changes)
     }
 
@@ -88,9 +89,10 @@ impl Replica {
         TxnHeader { session, cxid, zxid: self.last_proposed, time }
     }
 
-    pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>) {
+    pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>, now: Now) {
         self.journal.append(header.zxid, |record| txn::encode(record, header, txn, digest));
         self.snapshots.on_record();
+        self.watch.on_record(now);
         self.watch.note_digest(header.zxid, self.tree.digest());
     }
 

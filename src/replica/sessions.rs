@@ -15,6 +15,7 @@ impl Replica {
         if self.failed {
             return;
         }
+        self.watch.on_request();
         if connect.last_zxid_seen > self.last_committed {
             // Not "proposed": what only runs ahead in memory must not be promised to anybody.
             return self.answer(origin, AnswerKind::Behind);

@@ -8,7 +8,7 @@ use super::{Effects, Replica};
 use crate::admin::{Gathered, Survey};
 use crate::base::{Instant, Now, Origin, SessionId, ShardId, Zxid};
 use crate::journal::DiskEffect;
-use crate::mail::metrics::{Basic, Counter, Metrics};
+use crate::mail::metrics::{Advanced, Basic, Counter, Metrics};
 use crate::mail::{HostFacts, ReplicaReport, ShardReport, SurveyKind};
 
 /// Digests are remembered at every zxid divisible by this, as many as that (parity FL-37).
@@ -20,7 +20,11 @@ pub(super) struct Watch {
     survey: Survey,
     pub(super) metrics: Metrics,
     started: Instant,
-    /// When the batch in flight left.
+    /// When the oldest record came that waits for a batch. The queue's times are those of a batch's oldest
+    /// record: what a client may have had to wait at most.
+    queue_began: Option<Instant>,
+    /// The batch in flight: when its oldest record came, and when it left.
+    batch_began: Option<Instant>,
     batch_left: Option<Instant>,
     snapshot_opened: Option<Instant>,
     slow_sync_count: u64,
@@ -33,11 +37,23 @@ impl Watch {
             survey: Survey::new(shard_count),
             metrics: Metrics::default(),
             started: now.mono,
+            queue_began: None,
+            batch_began: None,
             batch_left: None,
             snapshot_opened: None,
             slow_sync_count: 0,
             digests: VecDeque::new(),
         }
+    }
+
+    /// A client's request came that may change something.
+    pub(super) fn on_request(&mut self) {
+        self.metrics.count(Counter::PrepProcessorRequestQueued);
+    }
+
+    /// A record was appended to the journal's queue.
+    pub(super) fn on_record(&mut self, now: Now) {
+        self.queue_began.get_or_insert(now.mono);
     }
 
     /// Looks at what is about to leave for the disk.
@@ -47,6 +63,10 @@ impl Watch {
                 DiskEffect::WriteBatch(batch) => {
                     self.batch_left = Some(now.mono);
                     if batch.record_count > 0 {
+                        let began = self.queue_began.take().unwrap_or(now.mono);
+                        self.batch_began = Some(began);
+                        self.metrics.sample(Advanced::SyncProcessorQueueTimeMs, now.mono.millis_since(began));
+                        self.metrics.add(Basic::SyncProcessorQueueSize, u64::from(batch.record_count));
                         self.metrics.add(Basic::SyncProcessorBatchSize, u64::from(batch.record_count));
                         self.metrics.count_by(Counter::SyncProcessorRequestQueued, u64::from(batch.record_count));
                     }
@@ -62,7 +82,15 @@ impl Watch {
         if let Some(left) = self.batch_left.take() {
             let took_ms = now.mono.millis_since(left);
             self.metrics.add(Basic::Fsynctime, took_ms);
+            self.metrics.add(Basic::SyncProcessTime, took_ms);
+            self.metrics.sample(Advanced::SyncProcessorQueueFlushTimeMs, took_ms);
             self.slow_sync_count += u64::from(took_ms > slow_ms);
+        }
+        if let Some(began) = self.batch_began.take() {
+            let took_ms = now.mono.millis_since(began);
+            self.metrics.sample(Advanced::SyncProcessorQueueAndFlushTimeMs, took_ms);
+            // Shards are told in this same turn.
+            self.metrics.sample(Advanced::PropagationLatency, took_ms);
         }
     }
 

@@ -123,12 +123,10 @@ impl Shard {
         c.phase = Phase::Live;
         (c.session, c.timeout_ms) = (session, timeout_ms);
         let read_only = if old_client { None } else { Some(false) };
-        let start = c.output.len();
         ConnectResponse { timeout_ms, session, password: session::password(session), read_only }.encode(&mut c.output);
         let latency_ms = now.mono.millis_since(c.active);
         c.active = now.mono;
         self.stats.sent += 1;
-        self.stats.response_sizes.add(c.output.len() - start - 4);
         c.stats.sent += 1;
         if is_new {
             // A renewed session passes no transaction, so `cons` shows no operation for it.

@@ -159,9 +159,7 @@ impl Shard {
         };
         let renews = request.session != SessionId::NONE;
         let (is_admitted, deficit) = self.bucket.admit(renews, now.mono);
-        if self.settings.connection_throttle.tokens > 0 {
-            self.metrics.add(Basic::ConnectionTokenDeficit, deficit);
-        }
+        self.metrics.add(Basic::ConnectionTokenDeficit, deficit);
         if !is_admitted {
             self.metrics.count(Counter::ConnectionRejected);
             return self.fault(conn, "connection throttle", false, now, out);

@@ -172,10 +172,11 @@ impl Shard {
     ) {
         let Some(c) = self.conns.get_mut(conn) else { return };
         let latency_ms = now.mono.millis_since(arrived);
-        let bytes = c.output.len() - start;
+        // As ever in ZooKeeper's numbers, without the four bytes of the length.
+        let bytes = (c.output.len() - start).saturating_sub(4);
         self.stats.sent += 1;
         self.stats.latency_ms.add(latency_ms);
-        self.stats.response_sizes.add(bytes.saturating_sub(4));
+        self.stats.response_sizes.add(bytes);
         self.metrics.count_by(Counter::ResponseBytes, bytes as u64);
         let latency = if op.goes_to_replica() && op != OpCode::Sync { Advanced::Updatelatency } else { Advanced::Readlatency };
         self.metrics.sample(latency, latency_ms);

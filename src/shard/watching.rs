@@ -41,7 +41,9 @@ impl Shard {
             if may_read {
                 let start = c.output.len();
                 reply::event(&mut c.output, Zxid::NONE, kind, path);
-                metrics.count_by(Counter::WatchBytes, (c.output.len() - start) as u64);
+                let bytes = c.output.len() - start - 4; // the length itself is not counted
+                stats.response_sizes.add(bytes);
+                metrics.count_by(Counter::WatchBytes, bytes as u64);
                 c.stats.sent += 1;
                 stats.sent += 1;
             }
@@ -107,7 +109,9 @@ impl Shard {
             c.output.extend_from_slice(&self.event);
             c.stats.sent += 1;
             self.stats.sent += 1;
-            self.metrics.count_by(Counter::WatchBytes, self.event.len() as u64);
+            let bytes = self.event.len() - 4; // the length itself is not counted
+            self.stats.response_sizes.add(bytes);
+            self.metrics.count_by(Counter::WatchBytes, bytes as u64);
             mark_dirty(c, out);
             if c.output.len() > limits::CONN_OUTPUT_MAX_BYTES {
                 full.push(c.id);

@@ -47,8 +47,10 @@ def trace_mask(s):
 
 @case("conf", "FL-28 FL-40")
 def conf(s):
-    text = exact(s, ask(s, "conf"))
-    s.note("conf", re.sub(r"(data(Dir|Log)Size=|dataLogSize=)\d+", r"\1#", text))
+    lines = [line.partition("=") for line in exact(s, ask(s, "conf")).splitlines()]
+    s.note("conf keys", " ".join(key for key, _, _ in lines))
+    for key, _, value in lines:
+        s.note(f"conf {key}", "#" if key.endswith("Size") else value)
 
 
 @case("srvr and its numbers", "FL-29 FL-41 FL-47 FL-65")
@@ -100,7 +102,8 @@ def cons(s):
         call()
         for line in ask(s, "cons").splitlines():
             if f"sid=0x{a.session:x}," in line:
-                line = re.sub(r"(:|est=|lresp=|llat=|minlat=|avglat=|maxlat=)[\d.]+", r"\1#", line)
+                # `queued` too: the reference takes a reply off its queue after the client has read it.
+                line = re.sub(r"(:|queued=|est=|lresp=|llat=|minlat=|avglat=|maxlat=)[\d.]+", r"\1#", line)
                 line = re.sub(r"lzxid=0x([0-9a-f]+)", lambda m: "lzxid=" + ("-1" if m[1] == "f" * 16 else s.zxid(int(m[1], 16))), line)
                 s.note("cons", exact(s, line).replace("[1]", "[#]").replace("[0]", "[#]"))
 
