@@ -26,6 +26,7 @@ mod survey;
 pub use boot::{Booted, BootError, BootMedia, boot};
 pub use effects::{Effects, Halt};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
+pub use survey::StartTimes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -82,10 +82,32 @@ impl Watch {
     }
 }
 
+/// What the start of a server took, in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StartTimes {
+    /// From the first look at the disk to a state to serve.
+    pub all_ms: u64,
+    /// Of that, until the snapshot was loaded.
+    pub snapshot_ms: u64,
+    /// Transactions behind the snapshot, and what they took; `None` on an empty data directory.
+    pub replayed: Option<(u64, u64)>,
+}
+
 impl Replica {
     /// What the driver knows of the machine; every later report shows it.
     pub fn on_host(&mut self, facts: HostFacts) {
         self.watch.survey.set_host(facts);
+    }
+
+    /// How long the start took; its driver measured it.
+    pub fn on_started(&mut self, times: &StartTimes) {
+        let metrics = &mut self.watch.metrics;
+        metrics.add(Basic::Dbinittime, times.all_ms);
+        metrics.add(Basic::StartupSnapLoadTime, times.snapshot_ms);
+        if let Some((replayed, took_ms)) = times.replayed {
+            metrics.add(Basic::StartupTxnsLoaded, replayed);
+            metrics.add(Basic::StartupTxnsLoadTime, took_ms);
+        }
     }
 
     pub(super) fn on_survey(&mut self, origin: Origin, kind: SurveyKind, now: Now, out: &mut Effects) {

@@ -21,6 +21,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use super::accept::{Acceptor, Arrival};
 use super::clock;
 use super::disk::{DiskNews, DiskPort};
+use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Outbox, Wake};
 use super::net::Net;
@@ -72,6 +73,7 @@ pub struct ReplicaSide<R> {
     /// Indexed by shard.
     pub to_shards: Vec<Post<ToShard>>,
     pub disk: Rc<DiskPort>,
+    pub host: Arc<Board>,
 }
 
 pub struct Driver<S, R> {
@@ -264,6 +266,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     fn tick(&mut self, now: Now, heard_all: bool) {
         let due = std::mem::take(&mut self.tick_due);
         if due && let Some(replica) = &mut self.replica {
+            if let Some(facts) = replica.host.take() {
+                replica.machine.on_host(facts);
+            }
             replica.machine.on_tick(now, &mut self.replica_says);
         }
         self.shard_tick_due |= due;

@@ -80,6 +80,16 @@ impl DataDirs {
         Ok(Lock { _files: files })
     }
 
+    /// Where snapshots lie.
+    pub fn snapshot_folder(&self) -> &Path {
+        &self.snapshots
+    }
+
+    /// Where journal segments lie.
+    pub fn journal_folder(&self) -> &Path {
+        &self.journal
+    }
+
     pub fn segment_path(&self, segment: SegmentId) -> PathBuf {
         self.journal.join(format!("{JOURNAL_PREFIX}{:016x}", segment.0))
     }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use crate::base::{ConnId, Now, Zxid};
 use crate::journal::{BatchId, SegmentId};
-use crate::mail::{ToReplica, ToShard};
+use crate::mail::{HostFacts, ToReplica, ToShard};
 use crate::{replica, shard};
 
 /// What the driver asks of a shard; see [`shard::Shard`].
@@ -30,6 +30,7 @@ pub trait ReplicaMachine: Send + 'static {
     fn on_snapshot_written(&mut self, zxid: Zxid, now: Now);
     fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str);
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects);
+    fn on_host(&mut self, facts: HostFacts);
 }
 
 impl ShardMachine for shard::Shard {
@@ -86,5 +87,8 @@ impl ReplicaMachine for replica::Replica {
     }
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects) {
         self.on_tick(now, out);
+    }
+    fn on_host(&mut self, facts: HostFacts) {
+        self.on_host(facts);
     }
 }

@@ -22,6 +22,7 @@ mod clock;
 mod disk;
 mod driver;
 mod files;
+mod host;
 mod journal_file;
 mod machines;
 mod mailbox;
@@ -37,6 +38,7 @@ mod stop;
 
 pub use accept::{Admission, NoLimits, Refusal};
 pub use files::{DataDirs, LockError};
+pub use host::{Board, Host};
 pub use machines::{ReplicaMachine, ShardMachine};
 pub use placement::Place;
 pub use serve::{Booted, ServeError, Setup, serve};

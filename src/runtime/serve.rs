@@ -16,6 +16,7 @@ use super::clock;
 use super::disk::{DiskPort, DiskSettings, do_chores, write_batches};
 use super::driver::{Driver, Post, ReplicaSide, ShardSide};
 use super::files::{DataDirs, LockError};
+use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Wake, mailbox};
 use super::net::Net;
@@ -43,6 +44,8 @@ pub struct Setup {
     pub slow_write_ms: u64,
     /// How long an executor that has its CPU to itself looks for news before it sleeps.
     pub spin_micros: u64,
+    /// Where the replica looks for news of the machine.
+    pub host: Arc<Board>,
 }
 
 /// The machines as the boot made them.
@@ -187,6 +190,7 @@ struct Seat<S, R> {
     replica: Option<(R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, Vec<DiskEffect>)>,
     wake: Arc<Wake>,
     spin_micros: u64,
+    host: Arc<Board>,
 }
 
 impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
@@ -205,7 +209,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
         let mut seats: Vec<Seat<S, R>> = Vec::new();
         for (place, wake) in places.iter().zip(&wakes) {
             let spin_micros = if place.may_spin { setup.spin_micros } else { 0 };
-            seats.push(Seat { place: *place, shard: None, replica: None, wake: wake.clone(), spin_micros });
+            seats.push(Seat { place: *place, shard: None, replica: None, wake: wake.clone(), spin_micros, host: setup.host.clone() });
         }
         let (mut from_shards, mut to_shards) = (Vec::new(), Vec::new());
         let mut ways = Vec::new();
@@ -271,7 +275,7 @@ async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Sto
         spawn(write_batches(disk.clone(), settings.clone()), queues.journal);
         spawn(do_chores(disk.clone(), settings), queues.chores);
         boot = effects;
-        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk });
+        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, host: seat.host });
     }
     match Driver::new(seat.shard, replica, seat.wake, stop.clone(), seat.spin_micros) {
         Ok(driver) => {

@@ -1,18 +1,21 @@
 //! From a configuration to a running standalone server: settings for the machines, the boot, the driver.
 
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use super::accept::{Admission, Refusal};
+use super::clock;
 use super::files::DataDirs;
+use super::host::{Board, Host};
 use super::placement::Place;
 use super::serve::{Booted, ServeError, Setup, serve};
-use crate::base::{Now, ShardId, Zxid};
+use crate::base::{Instant, Now, ShardId, Zxid};
 use crate::config::{AuthConfig, Config, Placement};
 use crate::journal::SegmentId;
 use crate::prep::Rules;
-use crate::replica::{self, BootMedia, ReaperSettings, Replica, SnapshotSettings};
+use crate::replica::{self, BootMedia, ReaperSettings, Replica, SnapshotSettings, StartTimes};
 use crate::shard::{self, ConnectionThrottle, Shard};
 use crate::tree::auth::AuthRules;
 
@@ -31,6 +34,7 @@ pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeErr
         })
         .collect();
     let shard_count = placement.shard_count() as u16;
+    let board = Arc::new(Board::default());
     let setup = Setup {
         places,
         listen: addresses(config),
@@ -45,8 +49,27 @@ pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeErr
         force_sync: config.journal.force_sync,
         slow_write_ms: config.journal.fsync_warning_threshold_ms,
         spin_micros: u64::from(config.cores.spin_before_park_us),
+        host: board.clone(),
     };
-    serve(setup, |dirs, now| boot(dirs, config, shard_count, now), |_| {})
+    let mut host = Host::new(config, &DataDirs::new(&config.journal.data_dir, &config.journal.data_log_dir));
+    let first = host.clone();
+    serve(
+        setup,
+        |dirs, now| {
+            let mut booted = boot(dirs, config, shard_count, now)?;
+            // The first client may come before the first tick.
+            booted.replica.on_host(first.facts());
+            Ok(booted)
+        },
+        |addresses| {
+            if let Some(address) = addresses.first() {
+                host.set_client_port(address.port());
+            }
+            if let Err(error) = host.watch(&board) {
+                tracing::warn!(%error, "no thread for it: sizes and descriptor counts will stay as they were at the start");
+            }
+        },
+    )
 }
 
 /// Enough for a burst of clients that reconnect at once; Java's own default of 50 makes them time out.
@@ -69,7 +92,9 @@ fn ipv6_exists() -> bool {
 
 fn boot(dirs: &DataDirs, config: &Config, shard_count: u16, now: Now) -> Result<Booted<Shard, Replica>, String> {
     let settings = replica_settings(config, shard_count);
-    let booted = replica::boot(dirs, settings, now.wall.0 as u64, now).map_err(|error| error.to_string())?;
+    let media = Timed { dirs, snapshot_read: Cell::new(false), snapshot_done: Cell::new(None) };
+    let mut booted = replica::boot(&media, settings, now.wall.0 as u64, now).map_err(|error| error.to_string())?;
+    booted.replica.on_started(&media.times(now.mono, booted.replayed));
     if booted.replayed > 0 {
         tracing::info!(transactions = booted.replayed, "journal replayed");
     }
@@ -83,18 +108,43 @@ fn boot(dirs: &DataDirs, config: &Config, shard_count: u16, now: Now) -> Result<
     Ok(Booted { replica: booted.replica, shards, disk: booted.effects.disk })
 }
 
-impl BootMedia for DataDirs {
+/// The data directories with a watch in hand: what is read when tells how long the parts of a boot took.
+struct Timed<'a> {
+    dirs: &'a DataDirs,
+    snapshot_read: Cell<bool>,
+    /// When the first journal segment was wanted, which is when the snapshot was loaded.
+    snapshot_done: Cell<Option<Instant>>,
+}
+
+impl Timed<'_> {
+    /// To be called when the boot is over.
+    fn times(&self, began: Instant, replayed: u64) -> StartTimes {
+        let ended = clock::now().mono;
+        let snapshot_done = self.snapshot_done.get().unwrap_or(ended);
+        StartTimes {
+            all_ms: ended.millis_since(began),
+            snapshot_ms: snapshot_done.millis_since(began),
+            replayed: self.snapshot_read.get().then(|| (replayed, ended.millis_since(snapshot_done))),
+        }
+    }
+}
+
+impl BootMedia for Timed<'_> {
     fn snapshots(&self) -> io::Result<Vec<Zxid>> {
-        self.snapshots()
+        self.dirs.snapshots()
     }
     fn read_snapshot(&self, zxid: Zxid) -> io::Result<Box<dyn Read>> {
-        self.read_snapshot(zxid)
+        self.snapshot_read.set(true);
+        self.dirs.read_snapshot(zxid)
     }
     fn segments(&self) -> io::Result<Vec<SegmentId>> {
-        self.segments()
+        self.dirs.segments()
     }
     fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>> {
-        self.read_segment(segment)
+        if self.snapshot_done.get().is_none() {
+            self.snapshot_done.set(Some(clock::now().mono));
+        }
+        self.dirs.read_segment(segment)
     }
 }
 
