@@ -19,9 +19,9 @@ part() {
     verdict=$(grep -E "$pattern" "$log" | tail -n 1)
     passed_here=0 failed_here=0
     [[ $verdict =~ $pattern ]] && passed_here=${BASH_REMATCH[1]} failed_here=${BASH_REMATCH[2]}
-    if [ "$passed_here" -eq 0 ] || { [ "$code" -ne 0 ] && [ "$failed_here" -eq 0 ]; }; then
+    if [ "$failed_here" -eq 0 ] && { [ "$passed_here" -eq 0 ] || [ "$code" -ne 0 ]; }; then
         echo "$name: exit code $code, verdict '${verdict:-none}'"
-        failed_here=$((failed_here + 1))
+        failed_here=1
     fi
     failed=$((failed + failed_here))
 }
