@@ -22,6 +22,8 @@ mod sessions;
 mod settings;
 mod snapshots;
 mod survey;
+#[cfg(test)]
+mod tests;
 
 pub use boot::{Booted, BootError, BootMedia, boot};
 pub use effects::{Effects, Halt};
@@ -76,6 +78,8 @@ impl Replica {
 
     /// News from a shard. Batches are formed in [`Replica::on_turn_end`].
     pub fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects) {
+        // A sign of life counts from when it came, not from the tick before it: after a stall those are far apart.
+        self.hearing.advance(now.mono);
         match mail {
             ToReplica::Submit(submit) => self.on_submit(submit, now),
             ToReplica::Connect(connect) => self.on_connect(&connect, now),

@@ -1,0 +1,102 @@
+//! The whole replica on an empty disk: what no part of it can be asked alone.
+
+use super::*;
+use crate::base::{ConnId, Instant, WallMs};
+use crate::mail::Connect;
+use crate::prep::Rules;
+use crate::tree::auth::AuthRules;
+use std::io::{self, Read};
+
+struct Empty;
+
+impl BootMedia for Empty {
+    fn snapshots(&self) -> io::Result<Vec<Zxid>> {
+        Ok(Vec::new())
+    }
+
+    fn read_snapshot(&self, _: Zxid) -> io::Result<Box<dyn Read>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn segments(&self) -> io::Result<Vec<SegmentId>> {
+        Ok(Vec::new())
+    }
+
+    fn read_segment(&self, _: SegmentId) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+const TICK_MS: u64 = 100;
+const SHARD: ShardId = ShardId(0);
+
+fn at(ms: u64) -> Now {
+    Now { mono: Instant(ms * 1000), wall: WallMs(1_700_000_000_000 + ms as i64) }
+}
+
+fn replica() -> Replica {
+    let settings = Settings {
+        rules: Rules { auth: AuthRules::default(), extended_types: true, enforce_quota: false },
+        tick_ms: TICK_MS,
+        server_id: 1,
+        shard_count: 1,
+        reconfig_enabled: false,
+        segment_bytes: 16 << 20,
+        slow_sync_ms: 1000,
+        digest: true,
+        close_session_lists_ephemerals: true,
+        snapshots: SnapshotSettings { snap_count: 1000, snap_bytes: None, retain_count: 3, purge_interval_ms: None },
+        reaper: ReaperSettings { check_interval_ms: 60_000, max_per_minute: 1, max_never_used_ms: None },
+    };
+    boot(&Empty, settings, 1, at(0)).unwrap_or_else(|error| panic!("{error}")).replica
+}
+
+fn connect(replica: &mut Replica, slot: u32, session: SessionId, timeout_ms: i32, now: Now) -> Origin {
+    let origin = Origin { shard: SHARD, conn: ConnId { slot, generation: 1 } };
+    let connect = Connect { origin, session, timeout_ms, last_zxid_seen: Zxid::ZERO };
+    replica.on_mail(ToReplica::Connect(connect), now, &mut Effects::default());
+    origin
+}
+
+/// Everything has been read up to `now`, and time passes.
+fn heard_nothing(replica: &mut Replica, now: Now) {
+    replica.on_mail(ToReplica::Heard { shard: SHARD, sessions: Vec::new(), through: now.mono }, now, &mut Effects::default());
+    replica.on_tick(now, &mut Effects::default());
+}
+
+fn only_session(replica: &Replica) -> SessionId {
+    let mut sessions = replica.sessions.iter();
+    let (session, _) = sessions.next().expect("a session");
+    assert!(sessions.next().is_none());
+    session
+}
+
+/// A stall that ends with mail: the mail is read before the tick that counts the stall. What the mail brings
+/// to life must not be charged for any of it.
+#[test]
+fn a_session_has_its_whole_timeout_from_the_mail_that_brought_it() {
+    let mut replica = replica();
+    replica.on_tick(at(50), &mut Effects::default());
+    connect(&mut replica, 0, SessionId::NONE, 200, at(5099));
+    let session = only_session(&replica);
+    for ms in (5099..5299).step_by(25) {
+        heard_nothing(&mut replica, at(ms));
+        assert!(!replica.sessions.is_closing(session) && replica.sessions.contains(session), "expired at {ms}");
+    }
+    // The same for a renewal, and for what a shard has heard.
+    connect(&mut replica, 1, session, 200, at(9299));
+    for ms in (9299..9499).step_by(25) {
+        heard_nothing(&mut replica, at(ms));
+        assert!(replica.sessions.contains(session), "expired at {ms}");
+    }
+    let heard = ToReplica::Heard { shard: SHARD, sessions: vec![(session, at(14_499).mono)], through: at(14_499).mono };
+    replica.on_mail(heard, at(14_499), &mut Effects::default());
+    for ms in (14_499..14_699).step_by(25) {
+        heard_nothing(&mut replica, at(ms));
+        assert!(replica.sessions.contains(session), "expired at {ms}");
+    }
+    for ms in (14_699..15_000).step_by(25) {
+        heard_nothing(&mut replica, at(ms));
+    }
+    assert!(!replica.sessions.contains(session), "and no more than that");
+}
