@@ -71,10 +71,13 @@ impl Op {
     }
 
     /// Whether it must leave a transaction behind.
+    ///
+    /// A multi is numbered before it is read, so one that breaks off leaves an error in the commit order.
     pub fn is_write(&self) -> bool {
         matches!(
             self,
-            Op::Create { .. }
+            Op::Broken { code: 14, .. }
+                | Op::Create { .. }
                 | Op::Delete { .. }
                 | Op::SetData { .. }
                 | Op::SetAcl { .. }

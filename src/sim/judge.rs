@@ -28,6 +28,7 @@ pub fn expected(model: &mut Model, header: &TxnHeader, op: &Op, ids: &[Id], exte
             let owned = owned.into_iter().map(|path| Cow::Owned(path.to_string())).collect();
             Txn::CloseSession { ephemerals: Some(owned) }
         }
+        Op::Broken { .. } if op.is_write() => fail(MARSHALLING_ERROR),
         op if op.is_write() => single(model, op, ids, extended).unwrap_or_else(fail),
         _ => return None,
     })
