@@ -200,12 +200,12 @@ impl Disk {
     /// The power is cut. Says what became of what was under way.
     pub fn cut(&mut self, dice: &mut Rng) -> String {
         let mut story = Vec::new();
+        // The lie: what had been synced stays only up to where the cache was written back. (That a hole in the
+        // middle is noticed is another promise, and `flip` asks for it.)
         let cached: Vec<Batch> = self.cached.drain(..).collect();
-        for batch in cached {
-            // The lie: what had been synced stays only as luck will have it.
-            if dice.chance(500) {
-                self.keep(&batch, |_| true);
-            }
+        let written_back = dice.index(cached.len() + 1);
+        for batch in &cached[..written_back] {
+            self.keep(batch, |_| true);
         }
         while let Some(batch) = self.in_flight.pop_front() {
             let kept = tear(batch.bytes.len() / SECTOR_BYTES, dice);
