@@ -1,6 +1,6 @@
 //! The commit order, read off the journal's batches as they leave the machine, and judged record by record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::client::Op;
 use super::disk::records;
@@ -16,6 +16,10 @@ pub struct Sent {
     pub op: Op,
     /// Who asked.
     pub ids: Vec<Id>,
+    /// By which connection.
+    pub link: u64,
+    /// Sent behind a handshake that was not answered yet.
+    pub early: bool,
 }
 
 /// Everything proposed, and by whom.
@@ -25,7 +29,11 @@ pub struct Commits {
     pub ledger: BTreeMap<(i64, i32), i64>,
     /// Writes clients sent, by (session, xid).
     pub sent: BTreeMap<(i64, i32), Sent>,
-    last_xid: BTreeMap<i64, (i64, i32)>,
+    /// The highest xid of each session that was committed.
+    last_xid: BTreeMap<i64, i32>,
+    /// The connection that asked for each session's last write, with its xid, and those that did before it.
+    writer: BTreeMap<i64, (u64, i32)>,
+    left: BTreeSet<u64>,
     pub extended_types: bool,
     /// Containers that never had a child are reaped at this age; `None`: never.
     pub never_used_ms: Option<i64>,
@@ -43,6 +51,8 @@ impl Commits {
             ledger: BTreeMap::new(),
             sent: BTreeMap::new(),
             last_xid: BTreeMap::new(),
+            writer: BTreeMap::new(),
+            left: BTreeSet::new(),
             extended_types,
             never_used_ms,
         }
@@ -96,16 +106,40 @@ impl Commits {
         if let Some(before) = self.ledger.insert((session, xid), header.zxid.0) {
             return Err(format!("it was done at {before:#x} already (invariant 1)"));
         }
-        let (_, last) = self.last_xid.get(&session).copied().unwrap_or_default();
-        if xid <= last {
-            return Err(format!("it comes after xid {last} of its session (invariant 6)"));
-        }
-        self.last_xid.insert(session, (header.zxid.0, xid));
         let (op, ids) = (sent.op.clone(), sent.ids.clone());
+        self.judge_order(session, xid, sent.link, sent.early)?;
         let due = judge::expected(&mut self.model, header, &op, &ids, self.extended_types);
         match due {
             Some(due) if same_txn(&due, txn) => Ok(()),
             due => Err(format!("{op:?} of {ids:?} should have become {due:?} (invariants 1, 11, 12, 13)")),
+        }
+    }
+
+    /// A session's writes are committed in the order in which its client asked for them (invariant 6).
+    ///
+    /// One excuse: a client that gives a connection up before its handshake was answered, and comes back by
+    /// another, does not know which of the two the server hears first. If the one given up is heard last, the
+    /// session is its, and so are the writes sent behind its handshake: no server can tell that they are older.
+    /// (Which is why a real library sends none before the answer.) Even so each connection keeps its own order,
+    /// and one that lost the session never writes again.
+    fn judge_order(&mut self, session: i64, xid: i32, link: u64, early: bool) -> Result<(), String> {
+        let last = self.last_xid.entry(session).or_default();
+        if xid <= *last && !early {
+            return Err(format!("it comes after xid {last} of its session (invariant 6)"));
+        }
+        *last = xid.max(*last);
+        if self.left.contains(&link) {
+            return Err(format!("link {link} had lost its session (invariant 6)"));
+        }
+        match self.writer.insert(session, (link, xid)) {
+            Some((before, last)) if before == link && xid <= last => {
+                Err(format!("it comes after xid {last} of link {link} (invariant 6)"))
+            }
+            Some((before, _)) if before != link => {
+                self.left.insert(before);
+                Ok(())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -125,10 +159,11 @@ impl Commits {
     pub fn rewind(&mut self, zxid: i64) {
         self.model.rewind(zxid, None);
         self.ledger.retain(|_, at| *at <= zxid);
-        self.last_xid.clear();
-        for ((session, xid), at) in &self.ledger {
-            self.last_xid.insert(*session, (*at, *xid));
-        }
+        // In order of their xids: the last is the highest.
+        self.last_xid = self.ledger.keys().copied().collect();
+        // No connection outlives the server.
+        self.writer.clear();
+        self.left.clear();
     }
 }
 
@@ -141,5 +176,25 @@ fn same_txn(due: &Txn<'_>, told: &Txn<'_>) -> bool {
             told.len() == due.len() && told.iter().zip(due).all(|(told, due)| told == due)
         }
         _ => due == told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nights 139, 250, 339 and 354: the one excuse, and that there is no other.
+    #[test]
+    fn only_writes_behind_an_unanswered_handshake_may_come_late() {
+        let mut commits = Commits::new(true, None);
+        assert!(commits.judge_order(1, 5, 10, false).is_ok());
+        assert!(commits.judge_order(1, 6, 10, false).is_ok());
+        assert!(commits.judge_order(1, 6, 10, false).is_err(), "twice");
+        assert!(commits.judge_order(1, 3, 9, true).is_ok(), "given up before it was answered, heard last");
+        assert!(commits.judge_order(1, 2, 9, true).is_err(), "within a connection there is no excuse");
+        assert!(commits.judge_order(1, 7, 10, false).is_err(), "it lost the session to link 9");
+        assert!(commits.judge_order(1, 8, 11, false).is_ok());
+        assert!(commits.judge_order(1, 4, 12, false).is_err(), "its handshake was answered");
+        assert!(commits.judge_order(2, 1, 13, false).is_ok(), "sessions do not wait for each other");
     }
 }
