@@ -192,9 +192,10 @@ impl World {
         }
         self.deaf += micros;
         // A shard that sleeps alone does not stop the clock by which silence is measured.
-        if whom >= usize::from(self.plan.shard_count) {
-            self.deaf_most += micros.saturating_sub(PAUSE_COUNTED_US);
-        }
+        let stops_clock = whom >= usize::from(self.plan.shard_count);
+        self.pause_deaf_most = if stops_clock { micros.saturating_sub(PAUSE_COUNTED_US) } else { 0 };
+        self.deaf_most += self.pause_deaf_most;
+        self.pause_ends = until;
         self.note(|| format!("actor {whom} stands still for {} ms", micros / 1000));
     }
 
@@ -208,6 +209,8 @@ impl World {
         self.fuse = None;
         self.must_halt = false;
         self.server = None;
+        // A pause ends with the life it was in; nobody's silence is measured across the two.
+        self.pause_ends = self.now;
         self.life += 1;
         self.summary.crashes += 1;
         let story = self.disk.cut(&mut self.disk_dice);

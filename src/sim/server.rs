@@ -9,7 +9,7 @@ use super::disk::{Disk, Preparing};
 use super::line::{Phase, Scene};
 use super::net::{Link, WINDOW_BYTES, pieces};
 use super::world::{Happening, Hearing, Sabotage, World};
-use crate::base::{Now, SessionId, ShardId, Zxid};
+use crate::base::{Now, Origin, SessionId, ShardId, Zxid};
 use crate::journal::{Batch, DiskEffect, SegmentId};
 use crate::mail::{ToReplica, ToShard};
 use crate::replica::{self, BootMedia, Replica};
@@ -260,6 +260,15 @@ impl World {
         };
         if mail.is_empty() {
             return Ok(());
+        }
+        for mail in &mail {
+            if let ToReplica::Connect(connect) = mail
+                && let Some(heard) = self.hearing.get_mut(&connect.session.0)
+            {
+                heard.timeout_least_ms = heard.timeout_least_ms.min(connect.timeout_ms);
+                heard.timeout_most_ms = heard.timeout_most_ms.max(connect.timeout_ms);
+                heard.latest = Some(connect.origin);
+            }
         }
         self.replica_turn(|replica, now, out| {
             for mail in mail {
@@ -522,16 +531,19 @@ impl World {
         let fresh: Vec<(i64, i32)> =
             model.sessions_at(i64::MAX).filter(|(id, _)| !self.hearing.contains_key(id)).collect();
         for (session, timeout_ms) in fresh {
-            self.hearing.insert(session, Hearing { least, most, timeout_least_ms: timeout_ms, timeout_most_ms: timeout_ms, lapsed_at: 0 });
+            self.hearing.insert(session, Hearing { least, most, timeout_least_ms: timeout_ms, timeout_most_ms: timeout_ms, latest: None, lapsed_at: 0 });
         }
         over.into_iter().for_each(|session| self.session_ended(SessionId(session)));
     }
 }
 
-/// The session is this connection's now, with the timeout it negotiated.
+/// The session is this connection's now, with the timeout it negotiated; unless another was later.
 fn granted(hearing: &mut std::collections::BTreeMap<i64, Hearing>, link: &Link, ears: (u64, u64)) {
     if let Some(heard) = hearing.get_mut(&link.line.session) {
         heard.least = ears.0.max(heard.least);
+        if heard.latest.is_some_and(|latest| latest != Origin { shard: ShardId(link.line.shard), conn: link.line.conn }) {
+            return;
+        }
         heard.timeout_least_ms = link.line.timeout_ms;
         heard.timeout_most_ms = link.line.timeout_ms;
     }

@@ -135,7 +135,12 @@ impl World {
             bytes.extend(op.frame(xid));
             let client = &mut self.clients[number];
             if op.is_write() {
-                self.commits.sent.insert((client.session, xid), Sent { op: op.clone(), ids: client.ids.clone() });
+                self.commits.sent.insert((client.session, xid), Sent {
+                    op: op.clone(),
+                    ids: client.ids.clone(),
+                    link: id,
+                    early: client.state == State::Greeting,
+                });
             }
             // Proofs of identity touch no session (parity SE-11), so they travel alone.
             let touches = !matches!(op, Op::Auth { .. });
@@ -177,13 +182,8 @@ impl World {
         link.inbox.extend_from_slice(bytes);
         let readable = server.shards[usize::from(link.line.shard)].wants_input(link.line.conn);
         let current = link.client.is_some_and(|client| self.clients[client].link == Some(id));
-        if let Phase::Greeting(hello) = &link.line.phase {
-            if let Some(heard) = self.hearing.get_mut(&hello.session) {
-                let timeout_ms = hello.timeout_ms.clamp(self.plan.tick_ms * 2, self.plan.tick_ms * 20);
-                heard.timeout_least_ms = heard.timeout_least_ms.min(timeout_ms);
-                heard.timeout_most_ms = heard.timeout_most_ms.max(timeout_ms);
-            }
-        } else if whole && idle && readable && current
+        let greets = matches!(link.line.phase, Phase::Greeting(_));
+        if !greets && whole && idle && readable && current
             && let Some(heard) = self.hearing.get_mut(&link.line.session)
         {
             if heard.most > 0 && most.saturating_sub(heard.most) >= heard.timeout_least_ms as u64 * 1000 {

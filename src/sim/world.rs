@@ -12,7 +12,7 @@ use super::disk::{Disk, Flip};
 use super::net::Link;
 use super::rng::Rng;
 use super::server::Server;
-use crate::base::{Instant, Now, SessionId, WallMs, Zxid};
+use crate::base::{Instant, Now, Origin, SessionId, WallMs, Zxid};
 use crate::journal::{BatchId, SegmentId};
 
 /// What may be broken on purpose, in the driver, to see whether the checks notice.
@@ -115,9 +115,12 @@ pub struct Hearing {
     /// Hearing times (see [`World::ears`]) of the last request that arrived.
     pub least: u64,
     pub most: u64,
-    /// While a handshake is under way it may be the old or the new one.
+    /// While the answer to a handshake is under way it may be the old or the new one.
     pub timeout_least_ms: i32,
     pub timeout_most_ms: i32,
+    /// Whose handshake the replica took last: by its answer the timeout is known. Answers of different shards
+    /// may overtake each other.
+    pub latest: Option<Origin>,
     /// When it had last been silent for its whole timeout and then was heard after all: its end may have been
     /// on its way to the disk already. Microseconds; 0 if never.
     pub lapsed_at: u64,
@@ -146,6 +149,9 @@ pub struct World {
     /// still count as heard.
     pub(super) deaf: u64,
     pub(super) deaf_most: u64,
+    /// When the running pause ends, and what of it is in `deaf_most`.
+    pub(super) pause_ends: u64,
+    pub(super) pause_deaf_most: u64,
     /// Sessions that were refused while they lived: the commit order must end them soon.
     pub(super) doomed: Vec<i64>,
     /// The newest zxid shown to anybody.
@@ -194,6 +200,8 @@ impl World {
             hearing: BTreeMap::new(),
             deaf: 0,
             deaf_most: 0,
+            pause_ends: 0,
+            pause_deaf_most: 0,
             doomed: Vec::new(),
             shown: 0,
             fuse: None,
@@ -236,13 +244,10 @@ impl World {
     }
 
     pub(super) fn run_until(&mut self, end: u64) -> Result<(), String> {
-        while let Some(((at, _), happening)) = self.queue.pop_first() {
-            if at >= end {
-                // It is still to come, in whatever follows.
-                self.planned += 1;
-                self.queue.insert((at, self.planned), happening);
-                break;
-            }
+        // Looked at before it is taken: put back, it would come behind others of its microsecond, and the pieces of
+        // a stream out of order.
+        while let Some(next) = self.queue.first_entry().filter(|next| next.key().0 < end) {
+            let ((at, _), happening) = next.remove_entry();
             self.pass_time(at);
             self.summary.steps += 1;
             self.happen(happening)?;
@@ -265,9 +270,11 @@ impl World {
         Now { mono: Instant(self.now), wall: WallMs(self.wall_ms) }
     }
 
-    /// The server's hearing time, at least and at most.
+    /// The server's hearing time, at least and at most. Neither ever goes back: of a pause that is under way only
+    /// what has passed counts as deaf, and at most as if all that counts of it came first.
     pub(super) fn ears(&self) -> (u64, u64) {
-        (self.now - self.deaf, self.now - self.deaf_most)
+        let to_come = self.pause_ends.saturating_sub(self.now);
+        (self.now - (self.deaf - to_come), self.now - (self.deaf_most - to_come.min(self.pause_deaf_most)))
     }
 
     pub(super) fn plan_at(&mut self, at: u64, happening: Happening) {
