@@ -311,6 +311,12 @@ impl Namespaces {
         self.entries[self.last].1.add(value);
     }
 
+    /// The same names, nothing counted.
+    fn zeroed(mut self) -> Namespaces {
+        self.entries.iter_mut().for_each(|(_, summary)| *summary = Summary::default());
+        self
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Summary)> {
         self.entries.iter().map(|(name, summary)| (&**name, summary))
     }
@@ -377,7 +383,12 @@ impl Metrics {
 
     /// `srst` (parity FL-27).
     pub fn reset(&mut self) {
-        *self = Metrics::default();
+        let mut fresh = Metrics::default();
+        // Keys once seen stay, at zero: a dashboard that found them keeps finding them, as in the reference.
+        fresh.read_per_namespace = std::mem::take(&mut self.read_per_namespace).zeroed();
+        fresh.write_per_namespace = std::mem::take(&mut self.write_per_namespace).zeroed();
+        fresh.quota_exceeded = std::mem::take(&mut self.quota_exceeded).into_keys().map(|key| (key, 0)).collect();
+        *self = fresh;
     }
 }
 
