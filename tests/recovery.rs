@@ -7,6 +7,9 @@ use ringkeeper::journal::{Batch, Damage, DiskEffect, Journal, JournalPosition, R
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+/// Where the journal stands, and the records behind the snapshot.
+type Recovered = (JournalPosition, Vec<(Zxid, Vec<u8>)>);
+
 const BLOCK: usize = limits::BLOCK_BYTES;
 
 /// A directory of segment files, in memory.
@@ -44,7 +47,7 @@ impl Disk {
         write
     }
 
-    fn recover(&self, snapshot: Zxid) -> Result<(JournalPosition, Vec<(Zxid, Vec<u8>)>), Damage> {
+    fn recover(&self, snapshot: Zxid) -> Result<Recovered, Damage> {
         let mut recovery = Recovery::new(snapshot, 42);
         let mut records = Vec::new();
         for (id, bytes) in &self.segments {

@@ -30,8 +30,8 @@ pub const MAILBOX_MESSAGES: usize = 16 * 1024;
 /// Replies are as long as the list is (parity ZN-68).
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;
 
-const _: () = assert!(BATCH_BYTES_MAX % BLOCK_BYTES == 0);
-const _: () = assert!(SEGMENT_BYTES % BLOCK_BYTES as u64 == 0);
+const _: () = assert!(BATCH_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 // The largest legal record must fit one batch with its headers, or it could be accepted and never commit.
 const _: () = assert!(RECORD_BYTES_MAX + 2 * BLOCK_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX as u64 * 2 <= SEGMENT_BYTES);

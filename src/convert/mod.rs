@@ -82,7 +82,7 @@ impl std::fmt::Display for Report {
 }
 
 /// Says how far it is, every two seconds; nothing about what takes less.
-pub(self) struct Progress<'a> {
+struct Progress<'a> {
     say: &'a mut dyn FnMut(&str),
     last: Instant,
     calls: u32,

@@ -311,6 +311,12 @@ impl Namespaces {
         self.entries[self.last].1.add(value);
     }
 
+    /// The same names, nothing counted.
+    fn zeroed(mut self) -> Namespaces {
+        self.entries.iter_mut().for_each(|(_, summary)| *summary = Summary::default());
+        self
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Summary)> {
         self.entries.iter().map(|(name, summary)| (&**name, summary))
     }
@@ -377,7 +383,11 @@ impl Metrics {
 
     /// `srst` (parity FL-27).
     pub fn reset(&mut self) {
-        *self = Metrics::default();
+        let was = std::mem::take(self);
+        // Keys once seen stay, at zero: a dashboard that found them keeps finding them, as in the reference.
+        self.read_per_namespace = was.read_per_namespace.zeroed();
+        self.write_per_namespace = was.write_per_namespace.zeroed();
+        self.quota_exceeded = was.quota_exceeded.into_keys().map(|key| (key, 0)).collect();
     }
 }
 

@@ -182,12 +182,14 @@ struct Plan<S, R> {
     seats: Vec<Seat<S, R>>,
 }
 
+/// The replica, its ways from and to the shards, its disk's settings, and what the boot wants of that disk.
+type ReplicaSeat<R> = (R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, Vec<DiskEffect>);
+
 /// What one executor's thread takes with it.
 struct Seat<S, R> {
     place: Place,
     shard: Option<ShardSide<S>>,
-    /// The replica, its ways from and to the shards, and its disk's settings.
-    replica: Option<(R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, Vec<DiskEffect>)>,
+    replica: Option<ReplicaSeat<R>>,
     wake: Arc<Wake>,
     spin_micros: u64,
     host: Arc<Board>,

@@ -222,7 +222,7 @@ impl World {
             link.at_server = false;
             link.inbox.clear();
             if !link.severed {
-                let at = link.to_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
+                let at = link.arrive_at_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
                 self.plan_at(at, Happening::EndAtClient { link: id });
             }
         }

@@ -89,8 +89,8 @@ impl Disk {
             return Err(format!("a batch for {:?}, which is not there", batch.segment));
         };
         let end = batch.offset as usize + batch.bytes.len();
-        let aligned = batch.offset as usize % crate::base::limits::BLOCK_BYTES == 0
-            && batch.bytes.len() % crate::base::limits::BLOCK_BYTES == 0;
+        let aligned = (batch.offset as usize).is_multiple_of(crate::base::limits::BLOCK_BYTES)
+            && batch.bytes.len().is_multiple_of(crate::base::limits::BLOCK_BYTES);
         if end > file.len() || !aligned || batch.bytes.is_empty() {
             return Err(format!("a batch of {} bytes at {} of {}", batch.bytes.len(), batch.offset, file.len()));
         }

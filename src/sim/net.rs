@@ -56,12 +56,12 @@ impl Link {
     }
 
     /// When something sent now arrives, in microseconds.
-    pub fn to_server(&mut self, now: u64, dice: &mut Rng, typical: u64) -> u64 {
+    pub fn arrive_at_server(&mut self, now: u64, dice: &mut Rng, typical: u64) -> u64 {
         self.arrives_at_server = (now + dice.latency(typical)).max(self.arrives_at_server);
         self.arrives_at_server
     }
 
-    pub fn to_client(&mut self, now: u64, dice: &mut Rng, typical: u64) -> u64 {
+    pub fn arrive_at_client(&mut self, now: u64, dice: &mut Rng, typical: u64) -> u64 {
         self.arrives_at_client = (now + dice.latency(typical)).max(self.arrives_at_client);
         self.arrives_at_client
     }

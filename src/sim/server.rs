@@ -426,7 +426,7 @@ impl World {
         link.unread += room;
         if !link.severed && !sent.is_empty() {
             for bytes in pieces(&sent, &mut self.net_dice) {
-                let at = link.to_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
+                let at = link.arrive_at_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
                 self.planned += 1;
                 self.queue.insert((at, self.planned), Happening::AtClient { link: id, bytes });
             }
@@ -447,7 +447,7 @@ impl World {
         link.at_server = false;
         let (shard, conn) = (usize::from(link.line.shard), link.line.conn);
         if !link.severed {
-            let at = link.to_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
+            let at = link.arrive_at_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
             self.plan_at(at, Happening::EndAtClient { link: id });
         }
         self.shard_turn(shard, |machine, _, out| machine.on_hangup(conn, out))

@@ -167,7 +167,7 @@ impl World {
         let parts = pieces(&bytes, &mut self.net_dice);
         let last = parts.len() - 1;
         for (index, bytes) in parts.into_iter().enumerate() {
-            let at = link.to_server(self.now, &mut self.net_dice, self.plan.net_delay_us);
+            let at = link.arrive_at_server(self.now, &mut self.net_dice, self.plan.net_delay_us);
             self.planned += 1;
             let whole = touches && index == last;
             self.queue.insert((at.max(self.now), self.planned), Happening::AtServer { link: id, bytes, whole });
@@ -274,7 +274,7 @@ impl World {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.at_client = false;
         if !link.severed {
-            let at = link.to_server(self.now, &mut self.net_dice, self.plan.net_delay_us);
+            let at = link.arrive_at_server(self.now, &mut self.net_dice, self.plan.net_delay_us);
             self.plan_at(at, Happening::EndAtServer { link: id });
         }
     }

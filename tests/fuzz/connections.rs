@@ -248,6 +248,7 @@ impl BootMedia for EmptyDisk {
 
 fn replica_settings() -> replica::Settings {
     replica::Settings {
+        reconfig_enabled: false,
         rules: Rules { auth: AuthRules::default(), extended_types: true, enforce_quota: true },
         tick_ms: 2000,
         server_id: 1,

@@ -208,7 +208,7 @@ fn same_outside(files: &[Vec<u8>], good: &GoodJournal) -> bool {
 }
 
 /// Gives every header in front of a block, and every record behind it, checksums that fit.
-fn reseal_journal(file: &mut Vec<u8>) {
+fn reseal_journal(file: &mut [u8]) {
     const HEADER: usize = 80;
     let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes")) as usize;
     for start in (0..file.len()).step_by(BLOCK) {
@@ -270,7 +270,7 @@ fn run_snapshot(input: &[u8]) {
     }
 }
 
-fn reseal_snapshot(file: &mut Vec<u8>) {
+fn reseal_snapshot(file: &mut [u8]) {
     const HEADER: usize = 72;
     const CHUNK: usize = 24;
     if file.len() < HEADER {

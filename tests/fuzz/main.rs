@@ -90,27 +90,32 @@ fn fuzz(target: &Target, seed: u64, stream: u64, budget: Duration, only_case: Op
         CURRENT.with(|place| *place.borrow_mut() = Some(current));
         (target.run)(&input);
     };
+    let (start, size_before) = (Instant::now(), peak_kib());
+    let look = |inputs: u64| {
+        let grown = peak_kib().saturating_sub(size_before);
+        assert!(
+            grown < GROWTH_KIB_MAX,
+            "{}: one of the last {INPUTS_A_LOOK} of {inputs} inputs made the process grow by {grown} KiB",
+            target.name
+        );
+    };
     let mut inputs = 0;
     for input in kept(target.name) {
         try_one(None, input);
         inputs += 1;
+        look(inputs);
     }
     let make = |case| (target.make)(&mut Dice::new(seed, stream, case));
     if let Some(case) = only_case {
         try_one(Some(case), make(case));
+        look(inputs + 1);
         return inputs + 1;
     }
-    let (start, size_before) = (Instant::now(), peak_kib());
     for case in 0.. {
         try_one(Some(case), make(case));
         inputs += 1;
         if case % INPUTS_A_LOOK == 0 {
-            let grown = peak_kib().saturating_sub(size_before);
-            assert!(
-                grown < GROWTH_KIB_MAX,
-                "{}: one of the last {INPUTS_A_LOOK} inputs up to {case} made the process grow by {grown} KiB",
-                target.name
-            );
+            look(inputs);
             if start.elapsed() >= budget {
                 break;
             }

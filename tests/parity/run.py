@@ -81,6 +81,9 @@ def compare(case_id, left, right):
     """
     found, drifted = [], False
     for step, a, b in aligned(left, right):
+        if step.endswith("closeSession"):
+            # The ephemerals of a session go at one zxid, in the order of a hash set on one side and of their paths on the other.
+            a, b = ("; ".join(sorted(answer.split("; "))) for answer in (a, b))
         if a != b:
             only_zxids = ZXID.sub("+#", a) == ZXID.sub("+#", b)
             if not (only_zxids and drifted):

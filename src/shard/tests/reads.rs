@@ -108,7 +108,6 @@ fn reads_fail_as_zookeeper_says() {
         (request(10, OpCode::GetData, |w| w.i32(50)), -5),
         (request(11, OpCode::Create, |w| w.string("/x")), -5),
         (request(12, OpCode::GetAllChildrenNumber, |w| w.string("/s")), -102),
-        (request(13, OpCode::Multi, |w| w.i32(9)), -5),
     ];
     for (bytes, error) in cases {
         rig.send(conn, &bytes);
@@ -117,6 +116,10 @@ fn reads_fail_as_zookeeper_says() {
     }
     assert_eq!(rig.shard.watches.watch_count(), 1, "only exists waits for what is not there");
     assert!(rig.mail().is_empty(), "what cannot be decoded consumes nothing");
+    rig.send(conn, &request(13, OpCode::Multi, |w| w.i32(9)));
+    assert_eq!(rig.mail().len(), 1, "but a multi, which is numbered before it is read");
+    rig.answer(conn, failed(13, ErrorCode::MarshallingError));
+    rig.output(conn);
     rig.send(conn, &auth("digest", "user:pass"));
     rig.output(conn);
     rig.send(conn, &get_data(14, "/s", false));
