@@ -35,9 +35,9 @@ fn main() -> ExitCode {
                 say,
             )
         }),
-        Command::Export(args) => convert(|say| {
-            convert::export(&args.data_dir, args.data_log_dir.as_deref(), &args.apache_dir, say)
-        }),
+        Command::Export(args) => {
+            convert(|say| convert::export(&args.data_dir, args.data_log_dir.as_deref(), &args.apache_dir, say))
+        }
     }
 }
 

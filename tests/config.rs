@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use ringkeeper::admin::Word;
 use ringkeeper::config::keys::{Class, KEYS, Origin};
 use ringkeeper::config::{
-    Config, ConfigError, ConfigErrorKind, NoticeLevel, Outside, Place, Request, Role, Setting,
-    SnapshotCompression, assemble, placement,
+    Config, ConfigError, ConfigErrorKind, NoticeLevel, Outside, Place, Request, Role, Setting, SnapshotCompression,
+    assemble, placement,
 };
 
 /// A machine made of maps.
@@ -289,10 +289,7 @@ fn special_values_mean_what_they_mean_in_zookeeper() {
     assert_eq!(good("autopurge.purgeInterval=90m").journal.purge_interval_ms, 5_400_000);
     assert_eq!(good("snapshot.compression.method=snappy").journal.snapshot_compression, SnapshotCompression::Snappy);
     assert_eq!(good("snapshot.compression.method=zip").journal.snapshot_compression, SnapshotCompression::None);
-    assert_eq!(
-        good("DigestAuthenticationProvider.digestAlg=sha3-256").auth.digest_algorithm,
-        DigestAlg::Sha3_256
-    );
+    assert_eq!(good("DigestAuthenticationProvider.digestAlg=sha3-256").auth.digest_algorithm, DigestAlg::Sha3_256);
     assert!(!good("extendedTypesEnabled=false").znode.extended_types_enabled);
     assert_eq!(good("tickTime=2000").client.max_session_timeout_ms, 40_000);
     assert_eq!(
@@ -317,7 +314,9 @@ fn four_letter_words_follow_the_whitelist() {
     let some = words("4lw.commands.whitelist= stat , ruok,xxxx");
     assert!(some.allows(Word::Stat) && some.allows(Word::Ruok) && some.allows(Word::Srvr) && !some.allows(Word::Dump));
     assert!(words("4lw.commands.whitelist=*").allows(Word::Dump));
-    assert!(words("readonlymode.enabled=true").allows(Word::Isro) && !words("readonlymode.enabled=TRUE").allows(Word::Isro));
+    assert!(
+        words("readonlymode.enabled=true").allows(Word::Isro) && !words("readonlymode.enabled=TRUE").allows(Word::Isro)
+    );
 }
 
 #[test]

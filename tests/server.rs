@@ -73,7 +73,9 @@ impl Server {
     }
 
     fn signal(&self, name: &str) {
-        assert!(Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap().success());
+        assert!(
+            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap().success()
+        );
     }
 }
 
@@ -139,12 +141,15 @@ async fn persistent_and_recursive_watches_see_every_change_in_order() {
     }
     use zk::EventType::*;
     let path = |text: &str| text.to_owned();
-    assert_eq!(seen, [
-        (NodeCreated, path("/w")),
-        (NodeCreated, path("/w/x")),
-        (NodeDataChanged, path("/w/x")),
-        (NodeDeleted, path("/w/x")),
-    ]);
+    assert_eq!(
+        seen,
+        [
+            (NodeCreated, path("/w")),
+            (NodeCreated, path("/w/x")),
+            (NodeDataChanged, path("/w/x")),
+            (NodeDeleted, path("/w/x")),
+        ]
+    );
     for kind in [NodeCreated, NodeChildrenChanged, NodeChildrenChanged] {
         assert_eq!(node.changed().await.event_type, kind);
     }
@@ -164,10 +169,10 @@ async fn a_multi_happens_whole_or_not_at_all() {
     writer.add_delete("/m/c", None).unwrap();
     writer.add_check_version("/m", 7).unwrap();
     writer.add_set_data("/m", b"2", None).unwrap();
-    assert_eq!(writer.commit().await.unwrap_err(), zk::MultiWriteError::OperationFailed {
-        index: 1,
-        source: zk::Error::BadVersion
-    });
+    assert_eq!(
+        writer.commit().await.unwrap_err(),
+        zk::MultiWriteError::OperationFailed { index: 1, source: zk::Error::BadVersion }
+    );
     assert_eq!(client.get_data("/m").await.unwrap().0, b"1");
     let mut reader = client.new_multi_reader();
     reader.add_get_data("/m").unwrap();
@@ -177,10 +182,8 @@ async fn a_multi_happens_whole_or_not_at_all() {
 
 #[tokio::test]
 async fn containers_and_ttl_nodes_are_reaped_when_unused() {
-    let server = Server::start(
-        "reaper",
-        "znode.container.checkIntervalMs=200\nznode.container.maxNeverUsedIntervalMs=100000\n",
-    );
+    let server =
+        Server::start("reaper", "znode.container.checkIntervalMs=200\nznode.container.maxNeverUsedIntervalMs=100000\n");
     let client = server.client().await;
     let container = zk::CreateMode::Container.with_acls(zk::Acls::anyone_all());
     client.create("/c", b"", &container).await.unwrap();
@@ -250,11 +253,8 @@ fn a_second_server_on_the_same_data_is_refused() {
     let server = Server::start("lock", "");
     let second = server.directory.join("second.cfg");
     let other_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    std::fs::write(
-        &second,
-        format!("clientPort={other_port}\ndataDir={}\n", server.directory.join("data").display()),
-    )
-    .unwrap();
+    std::fs::write(&second, format!("clientPort={other_port}\ndataDir={}\n", server.directory.join("data").display()))
+        .unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_ringkeeper")).arg("serve").arg(&second).output().unwrap();
     assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);

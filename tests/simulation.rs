@@ -24,7 +24,13 @@ fn no_seed_breaks_a_promise() {
     println!(
         "simulation: {count} seeds, {} ops, {} crashes, no violation ({} watch events, {} transactions, {} snapshots, \
          {} expired sessions, {} damaged disks refused)",
-        total.replies, total.crashes, total.events, total.transactions, total.snapshots, total.expired, total.refused_boots
+        total.replies,
+        total.crashes,
+        total.events,
+        total.transactions,
+        total.snapshots,
+        total.expired,
+        total.refused_boots
     );
     // A world in which nothing happens keeps every promise.
     assert!(total.replies > count * 50 && total.events > count && total.transactions > count * 30);
@@ -43,7 +49,10 @@ fn replay() {
 #[test]
 fn the_same_seed_is_the_same_night() {
     for seed in 1..4 {
-        assert_eq!(sim::run(seed, None).map_err(|violation| violation.what), sim::run(seed, None).map_err(|violation| violation.what));
+        assert_eq!(
+            sim::run(seed, None).map_err(|violation| violation.what),
+            sim::run(seed, None).map_err(|violation| violation.what)
+        );
     }
 }
 

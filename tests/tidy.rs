@@ -67,8 +67,7 @@ fn used_folders(text: &str) -> Vec<(usize, String)> {
                 used.push((number + 1, name));
             } else if let Some(list) = part.strip_prefix('{') {
                 for item in list.split(',') {
-                    let name: String =
-                        item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                    let name: String = item.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                     used.push((number + 1, name));
                 }
             }
@@ -85,9 +84,8 @@ fn every_folder_uses_only_layers_below_it() {
         let layer = layer_of(&folder).unwrap_or_else(|| panic!("src/{folder} has no layer in tests/tidy.rs"));
         for (line, used) in used_folders(&fs::read_to_string(&path).unwrap()) {
             let Some(used_layer) = layer_of(&used) else { continue };
-            let allowed = used == folder
-                || used_layer < layer
-                || EXCEPTIONS.contains(&(folder.as_str(), used.as_str()));
+            let allowed =
+                used == folder || used_layer < layer || EXCEPTIONS.contains(&(folder.as_str(), used.as_str()));
             if !allowed {
                 broken.push(format!("{}:{line}: {folder} must not use {used}", path.display()));
             }
@@ -99,8 +97,16 @@ fn every_folder_uses_only_layers_below_it() {
 #[test]
 fn the_pure_layers_have_no_hands() {
     const FORBIDDEN: &[&str] = &[
-        "std::net::Tcp", "std::fs", "std::thread", "Instant::now", "SystemTime", "async fn", "glommio", "rand::",
-        "std::collections::HashMap", "std::collections::HashSet",
+        "std::net::Tcp",
+        "std::fs",
+        "std::thread",
+        "Instant::now",
+        "SystemTime",
+        "async fn",
+        "glommio",
+        "rand::",
+        "std::collections::HashMap",
+        "std::collections::HashSet",
     ];
     let mut broken = Vec::new();
     for path in sources(&src()) {

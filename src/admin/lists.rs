@@ -15,16 +15,16 @@ pub(super) fn connection(text: &mut String, conn: &ConnReport, brief: bool) {
     write!(
         text,
         " /{}[{:x}](queued={},recved={},sent={}",
-        java_socket(conn.peer), conn.interest_ops, conn.queued_count, conn.received_count, conn.sent_count,
+        java_socket(conn.peer),
+        conn.interest_ops,
+        conn.queued_count,
+        conn.received_count,
+        conn.sent_count,
     )
     .expect(FITS);
     if let (false, Some(session)) = (brief, conn.session) {
-        write!(
-            text,
-            ",sid={session},lop={},est={},to={}",
-            conn.last_op, conn.established.0, conn.timeout_ms,
-        )
-        .expect(FITS);
+        write!(text, ",sid={session},lop={},est={},to={}", conn.last_op, conn.established.0, conn.timeout_ms,)
+            .expect(FITS);
         if conn.last_cxid >= 0 {
             write!(text, ",lcxid=0x{:x}", conn.last_cxid).expect(FITS);
         }
@@ -32,8 +32,12 @@ pub(super) fn connection(text: &mut String, conn: &ConnReport, brief: bool) {
         write!(
             text,
             ",lzxid=0x{:x},lresp={},llat={},minlat={},avglat={},maxlat={}",
-            conn.last_zxid, conn.last_response_ms, conn.last_latency_ms, latency.min(),
-            latency.sum.checked_div(latency.count).unwrap_or(0), latency.max(),
+            conn.last_zxid,
+            conn.last_response_ms,
+            conn.last_latency_ms,
+            latency.min(),
+            latency.sum.checked_div(latency.count).unwrap_or(0),
+            latency.max(),
         )
         .expect(FITS);
     }
@@ -146,7 +150,11 @@ fn java_date(wall_ms: i64) -> String {
     let year = year_of_era + era * 400 + i64::from(month < 2);
     format!(
         "{} {} {date:02} {:02}:{:02}:{:02} UTC {year}",
-        DAYS[day.rem_euclid(7) as usize], MONTHS[month as usize], second / 3600, second / 60 % 60, second % 60,
+        DAYS[day.rem_euclid(7) as usize],
+        MONTHS[month as usize],
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
     )
 }
 

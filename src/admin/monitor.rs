@@ -160,9 +160,16 @@ mod tests {
         keys.dedup();
         assert_eq!(keys.len(), 2 + 24 + 77 + 42 * 5 + 23 * 9 + 5);
         for line in [
-            "zk_server_state\tstandalone", "zk_znode_count\t5", "zk_op_count_total\t10", "zk_avg_readlatency\t3.0",
-            "zk_cnt_readlatency\t2", "zk_p999_readlatency\t3", "zk_sum_app_read_per_namespace\t20",
-            "zk_connection_drop_probability\t0.0", "zk_min_client_response_size\t-1", "zk_avg_latency\t0.0",
+            "zk_server_state\tstandalone",
+            "zk_znode_count\t5",
+            "zk_op_count_total\t10",
+            "zk_avg_readlatency\t3.0",
+            "zk_cnt_readlatency\t2",
+            "zk_p999_readlatency\t3",
+            "zk_sum_app_read_per_namespace\t20",
+            "zk_connection_drop_probability\t0.0",
+            "zk_min_client_response_size\t-1",
+            "zk_avg_latency\t0.0",
         ] {
             assert!(text.contains(&format!("{line}\n")), "{line}");
         }

@@ -35,9 +35,7 @@ pub fn render(word: Word, report: &Report) -> String {
         Word::Wchs => lists::watch_summary(report),
         Word::Wchc => lists::watches_by_session(report),
         Word::Wchp => lists::watches_by_path(report),
-        Word::Hash => {
-            replica.digests.iter().map(|(zxid, digest)| format!("{:x}: {digest}\n", zxid.0)).collect()
-        }
+        Word::Hash => replica.digests.iter().map(|(zxid, digest)| format!("{:x}: {digest}\n", zxid.0)).collect(),
         // Never asked: it is no word once it is allowed.
         Word::TelnetClose => String::new(),
     }
@@ -90,8 +88,16 @@ fn server(report: &Report, with_clients: bool) -> String {
         text,
         "Latency min/avg/max: {}/{:?}/{}\nReceived: {}\nSent: {}\nConnections: {}\nOutstanding: {}\nZxid: {}\n\
          Mode: {}\nNode count: {}",
-        latency.min(), latency.average(), latency.max(), totals.received, totals.sent, totals.connections,
-        totals.outstanding, replica.last_zxid, replica.server_state, totals.tree.znode_count,
+        latency.min(),
+        latency.average(),
+        latency.max(),
+        totals.received,
+        totals.sent,
+        totals.connections,
+        totals.outstanding,
+        replica.last_zxid,
+        replica.server_state,
+        totals.tree.znode_count,
     )
     .expect("a String takes everything");
     text

@@ -46,13 +46,7 @@ impl Gathered {
 
 impl Survey {
     pub fn new(shard_count: u16) -> Survey {
-        Survey {
-            shard_count,
-            next_ticket: 1,
-            open: BTreeMap::new(),
-            host: Arc::default(),
-            trace_mask: TRACE_MASK,
-        }
+        Survey { shard_count, next_ticket: 1, open: BTreeMap::new(), host: Arc::default(), trace_mask: TRACE_MASK }
     }
 
     /// What the driver knows of the machine; every later report shows it.

@@ -31,8 +31,24 @@ pub enum Word {
 
 impl Word {
     pub const ALL: [Word; 19] = [
-        Word::Conf, Word::Cons, Word::Crst, Word::Dirs, Word::Dump, Word::Envi, Word::Gtmk, Word::Hash, Word::Isro,
-        Word::Mntr, Word::Ruok, Word::Srst, Word::Srvr, Word::Stat, Word::Stmk, Word::Wchc, Word::Wchp, Word::Wchs,
+        Word::Conf,
+        Word::Cons,
+        Word::Crst,
+        Word::Dirs,
+        Word::Dump,
+        Word::Envi,
+        Word::Gtmk,
+        Word::Hash,
+        Word::Isro,
+        Word::Mntr,
+        Word::Ruok,
+        Word::Srst,
+        Word::Srvr,
+        Word::Stat,
+        Word::Stmk,
+        Word::Wchc,
+        Word::Wchp,
+        Word::Wchs,
         Word::TelnetClose,
     ];
 

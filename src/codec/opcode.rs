@@ -89,7 +89,16 @@ impl OpCode {
         use OpCode::*;
         matches!(
             self,
-            Create | Create2 | CreateContainer | CreateTtl | Delete | SetData | SetAcl | Multi | Reconfig | Sync
+            Create
+                | Create2
+                | CreateContainer
+                | CreateTtl
+                | Delete
+                | SetData
+                | SetAcl
+                | Multi
+                | Reconfig
+                | Sync
                 | CloseSession
         )
     }

@@ -96,28 +96,71 @@ pub struct SetWatches<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Request<'a> {
     Create(CreateRequest<'a>),
-    Delete { path: Str<'a>, version: i32 },
-    Exists { path: Str<'a>, watch: bool },
-    GetData { path: Str<'a>, watch: bool },
-    SetData { path: Str<'a>, data: Option<&'a [u8]>, version: i32 },
-    GetAcl { path: Str<'a> },
-    SetAcl { path: Str<'a>, acl: RawAcl, version: i32 },
+    Delete {
+        path: Str<'a>,
+        version: i32,
+    },
+    Exists {
+        path: Str<'a>,
+        watch: bool,
+    },
+    GetData {
+        path: Str<'a>,
+        watch: bool,
+    },
+    SetData {
+        path: Str<'a>,
+        data: Option<&'a [u8]>,
+        version: i32,
+    },
+    GetAcl {
+        path: Str<'a>,
+    },
+    SetAcl {
+        path: Str<'a>,
+        acl: RawAcl,
+        version: i32,
+    },
     /// `with_stat` tells getChildren2 from getChildren.
-    GetChildren { path: Str<'a>, watch: bool, with_stat: bool },
-    Sync { path: Option<Str<'a>> },
+    GetChildren {
+        path: Str<'a>,
+        watch: bool,
+        with_stat: bool,
+    },
+    Sync {
+        path: Option<Str<'a>>,
+    },
     Ping,
     Multi(Vec<MultiOp<'a>>),
     MultiRead(Vec<ReadOp<'a>>),
     Reconfig,
-    CheckWatches { path: Str<'a>, kind: i32 },
-    RemoveWatches { path: Str<'a>, kind: i32 },
+    CheckWatches {
+        path: Str<'a>,
+        kind: i32,
+    },
+    RemoveWatches {
+        path: Str<'a>,
+        kind: i32,
+    },
     /// Either may be null, which no scheme accepts.
-    Auth { scheme: Option<Str<'a>>, auth: Option<&'a [u8]> },
-    Sasl { token: Option<&'a [u8]> },
+    Auth {
+        scheme: Option<Str<'a>>,
+        auth: Option<&'a [u8]>,
+    },
+    Sasl {
+        token: Option<&'a [u8]>,
+    },
     SetWatches(SetWatches<'a>),
-    GetEphemerals { prefix: Option<Str<'a>> },
-    GetAllChildrenNumber { path: Str<'a> },
-    AddWatch { path: Str<'a>, mode: i32 },
+    GetEphemerals {
+        prefix: Option<Str<'a>>,
+    },
+    GetAllChildrenNumber {
+        path: Str<'a>,
+    },
+    AddWatch {
+        path: Str<'a>,
+        mode: i32,
+    },
     WhoAmI,
     CloseSession,
 }
@@ -221,9 +264,7 @@ fn multi<'a>(r: &mut Reader<'a>) -> Result<Vec<MultiOp<'a>>, Malformed> {
                 MultiOp::Create(multi_create(create(op, r)?)?)
             }
             Some(OpCode::Delete) => MultiOp::Delete { path: r.string()?, version: r.i32()? },
-            Some(OpCode::SetData) => {
-                MultiOp::SetData { path: r.string()?, data: r.buffer()?, version: r.i32()? }
-            }
+            Some(OpCode::SetData) => MultiOp::SetData { path: r.string()?, data: r.buffer()?, version: r.i32()? },
             Some(OpCode::Check) => MultiOp::Check { path: r.string()?, version: r.i32()? },
             _ => return Err(Malformed("operation is not allowed in a multi")),
         });
@@ -253,11 +294,7 @@ fn multi_read<'a>(r: &mut Reader<'a>) -> Result<Vec<ReadOp<'a>>, Malformed> {
             _ => return Err(Malformed("operation is not allowed in a multiRead")),
         };
         r.bool()?;
-        ops.push(if op == Some(OpCode::GetData) {
-            ReadOp::GetData { path }
-        } else {
-            ReadOp::GetChildren { path }
-        });
+        ops.push(if op == Some(OpCode::GetData) { ReadOp::GetData { path } } else { ReadOp::GetChildren { path } });
     }
     Ok(ops)
 }

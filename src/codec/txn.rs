@@ -22,9 +22,14 @@ pub struct TxnHeader {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CreateKind {
     /// `two` tells create2 (15) from create (1): same record, other number.
-    Plain { two: bool, ephemeral: bool },
+    Plain {
+        two: bool,
+        ephemeral: bool,
+    },
     Container,
-    Ttl { ttl_ms: i64 },
+    Ttl {
+        ttl_ms: i64,
+    },
 }
 
 /// A transaction's body, borrowed from wherever it was read.
@@ -39,20 +44,44 @@ pub enum Txn<'a> {
         parent_cversion: i32,
     },
     /// `container` tells deleteContainer (20) from delete (2).
-    Delete { path: Cow<'a, str>, container: bool },
+    Delete {
+        path: Cow<'a, str>,
+        container: bool,
+    },
     /// `version` is the one afterwards.
-    SetData { path: Cow<'a, str>, data: Option<Cow<'a, [u8]>>, version: i32 },
+    SetData {
+        path: Cow<'a, str>,
+        data: Option<Cow<'a, [u8]>>,
+        version: i32,
+    },
     /// As `SetData`, on the configuration node.
-    Reconfig { path: Cow<'a, str>, data: Option<Cow<'a, [u8]>>, version: i32 },
-    SetAcl { path: Cow<'a, str>, acl: Cow<'a, [Acl]>, version: i32 },
+    Reconfig {
+        path: Cow<'a, str>,
+        data: Option<Cow<'a, [u8]>>,
+        version: i32,
+    },
+    SetAcl {
+        path: Cow<'a, str>,
+        acl: Cow<'a, [Acl]>,
+        version: i32,
+    },
     /// Only inside a multi.
-    Check { path: Cow<'a, str>, version: i32 },
+    Check {
+        path: Cow<'a, str>,
+        version: i32,
+    },
     Multi(Vec<Txn<'a>>),
-    CreateSession { timeout_ms: i32 },
+    CreateSession {
+        timeout_ms: i32,
+    },
     /// `None` in logs older than 3.6: the ephemerals are whatever the session still owns.
-    CloseSession { ephemerals: Option<Vec<Cow<'a, str>>> },
+    CloseSession {
+        ephemerals: Option<Vec<Cow<'a, str>>>,
+    },
     /// A failed request; inside a multi, a failed slot.
-    Error { code: i32 },
+    Error {
+        code: i32,
+    },
 }
 
 /// The tree digest a transaction will produce (spec: disk formats 5).
@@ -142,7 +171,6 @@ impl Txn<'_> {
         }
     }
 
-
     fn decode_borrowed<'b>(code: i32, r: &mut Reader<'b>) -> Result<Txn<'b>, Malformed> {
         Ok(match OpCode::from_i32(code) {
             Some(OpCode::Create | OpCode::Create2) => {
@@ -214,21 +242,17 @@ impl Txn<'_> {
                 parent_cversion,
             },
             Txn::Delete { path, container } => Txn::Delete { path: own(path), container },
-            Txn::SetData { path, data, version } => {
-                Txn::SetData { path: own(path), data: own_data(data), version }
-            }
-            Txn::Reconfig { path, data, version } => {
-                Txn::Reconfig { path: own(path), data: own_data(data), version }
-            }
+            Txn::SetData { path, data, version } => Txn::SetData { path: own(path), data: own_data(data), version },
+            Txn::Reconfig { path, data, version } => Txn::Reconfig { path: own(path), data: own_data(data), version },
             Txn::SetAcl { path, acl, version } => {
                 Txn::SetAcl { path: own(path), acl: Cow::Owned(acl.into_owned()), version }
             }
             Txn::Check { path, version } => Txn::Check { path: own(path), version },
             Txn::Multi(ops) => Txn::Multi(ops.into_iter().map(Txn::into_owned).collect()),
             Txn::CreateSession { timeout_ms } => Txn::CreateSession { timeout_ms },
-            Txn::CloseSession { ephemerals } => Txn::CloseSession {
-                ephemerals: ephemerals.map(|paths| paths.into_iter().map(own).collect()),
-            },
+            Txn::CloseSession { ephemerals } => {
+                Txn::CloseSession { ephemerals: ephemerals.map(|paths| paths.into_iter().map(own).collect()) }
+            }
             Txn::Error { code } => Txn::Error { code },
         }
     }
@@ -280,10 +304,7 @@ pub fn decode(payload: &[u8]) -> Result<Entry<'_>, Malformed> {
         return Err(Malformed("check outside a multi"));
     }
     let txn = Txn::decode_borrowed(code, r)?;
-    let digest = if r.rest().len() >= DIGEST_BYTES {
-        Some(TxnDigest { version: r.i32()?, tree: r.i64()? })
-    } else {
-        None
-    };
+    let digest =
+        if r.rest().len() >= DIGEST_BYTES { Some(TxnDigest { version: r.i32()?, tree: r.i64()? }) } else { None };
     Ok(Entry { header: TxnHeader { session, cxid, zxid, time }, txn, digest })
 }

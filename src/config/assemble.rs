@@ -9,11 +9,11 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::admin::Whitelist;
 use super::draft::{Draft, Setting};
 use super::error::{ConfigError, ConfigErrorKind, NoticeLevel, Place};
 use super::keys::{self, Class, KEYS, Key};
 use super::{Config, EffectiveSetting, EnsembleConfig, ensemble, judged, jvm, properties, value};
+use crate::admin::Whitelist;
 
 /// The world as far as a configuration may look at it.
 pub trait Outside {

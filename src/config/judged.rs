@@ -6,9 +6,9 @@ use super::draft::{Draft, Setting};
 use super::ensemble::{Role, parse_port};
 use super::error::{ConfigError, ConfigErrorKind, Place};
 use super::model::SnapshotCompression;
-use crate::tree::auth::DigestAlg;
 use super::placement::SHARDS_MAX;
 use super::value;
+use crate::tree::auth::DigestAlg;
 
 type Judged = Result<(), ConfigError>;
 

@@ -35,8 +35,8 @@ pub use ensemble::{EnsembleConfig, Role};
 pub use error::{ConfigError, ConfigErrorKind, ConfigNotice, NoticeLevel, Place};
 pub use load::Machine;
 pub use model::{
-    AuthConfig, ClientConfig, ConnectionThrottleConfig, CoresConfig,
-    JournalConfig, RequestThrottleConfig, SnapshotCompression, ZnodeConfig,
+    AuthConfig, ClientConfig, ConnectionThrottleConfig, CoresConfig, JournalConfig, RequestThrottleConfig,
+    SnapshotCompression, ZnodeConfig,
 };
 pub use placement::{Core, Placement, placement};
 pub use quorum::QuorumConfig;

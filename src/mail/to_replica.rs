@@ -39,12 +39,26 @@ pub enum ToReplica {
     Connect(Connect),
     Submit(Submit),
     /// The connection ended; its session, if any, lives on until it expires. Answers to it may be dropped.
-    Gone { origin: Origin, session: SessionId },
+    Gone {
+        origin: Origin,
+        session: SessionId,
+    },
     /// Which sessions this shard heard since its last such report, and when. `through` promises that every
     /// byte which had arrived by then has been read, so silence up to it is real silence.
-    Heard { shard: ShardId, sessions: Vec<(SessionId, Instant)>, through: Instant },
+    Heard {
+        shard: ShardId,
+        sessions: Vec<(SessionId, Instant)>,
+        through: Instant,
+    },
     /// A four-letter word (or admin view) needs numbers of the whole server. Answered with `ToShard::Report`.
-    Survey { origin: Origin, kind: SurveyKind },
+    Survey {
+        origin: Origin,
+        kind: SurveyKind,
+    },
     /// This shard's part of a survey, in answer to `ToShard::Survey`.
-    Surveyed { ticket: u64, shard: ShardId, report: Box<ShardReport> },
+    Surveyed {
+        ticket: u64,
+        shard: ShardId,
+        report: Box<ShardReport>,
+    },
 }

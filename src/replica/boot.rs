@@ -87,9 +87,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     let mut recovery = Recovery::new(state.zxid, now.wall.0 as u64);
     for segment in segments {
         let bytes = media.read_segment(segment).map_err(io)?;
-        recovery
-            .segment(segment, &bytes, |zxid, record| state.replay(zxid, record, now))
-            .map_err(BootError::Damage)?;
+        recovery.segment(segment, &bytes, |zxid, record| state.replay(zxid, record, now)).map_err(BootError::Damage)?;
     }
     let position = recovery.finish().map_err(BootError::Damage)?;
     if first_start && position.last_zxid > Zxid::ZERO {
@@ -146,11 +144,9 @@ impl State {
             _ => {}
         }
         match entry.digest {
-            Some(digest) if digest.version == DIGEST_VERSION && digest.tree != self.tree.digest() => Err(format!(
-                "the tree's digest is {}, the transaction promised {}",
-                self.tree.digest(),
-                digest.tree
-            )),
+            Some(digest) if digest.version == DIGEST_VERSION && digest.tree != self.tree.digest() => {
+                Err(format!("the tree's digest is {}, the transaction promised {}", self.tree.digest(), digest.tree))
+            }
             _ => {
                 self.zxid = zxid;
                 Ok(())

@@ -25,7 +25,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-pub use boot::{Booted, BootError, BootMedia, boot};
+pub use boot::{BootError, BootMedia, Booted, boot};
 pub use effects::{Effects, Halt};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 pub use survey::StartTimes;
@@ -169,9 +169,6 @@ impl Replica {
     }
 
     fn digest(&self) -> Option<TxnDigest> {
-        self.settings.digest.then(|| TxnDigest {
-            version: crate::codec::txn::DIGEST_VERSION,
-            tree: self.tree.digest(),
-        })
+        self.settings.digest.then(|| TxnDigest { version: crate::codec::txn::DIGEST_VERSION, tree: self.tree.digest() })
     }
 }

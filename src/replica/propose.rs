@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use super::Replica;
 use crate::base::{ErrorCode, Now, SessionId, WallMs, Xid, Zxid};
-use crate::codec::{Malformed, Reader, Writer};
 use crate::codec::opcode::OpCode;
 use crate::codec::request::Request;
 use crate::codec::txn::{self, Txn, TxnDigest, TxnHeader};
+use crate::codec::{Malformed, Reader, Writer};
 use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Submit};
 use crate::prep::Judge;
 use crate::tree::Change;
@@ -42,8 +42,7 @@ impl Replica {
             Request::Reconfig if self.settings.reconfig_enabled => self.refuse(&submit, ErrorCode::Unimplemented, now),
             Request::Reconfig => self.refuse(&submit, ErrorCode::ReconfigDisabled, now),
             request => {
-                let judge =
-                    Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids };
+                let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids };
                 match judge.judge(&request) {
                     Some(Ok(txn)) => self.propose_one(&submit, &txn, now),
                     Some(Err(code)) => self.refuse(&submit, code, now),

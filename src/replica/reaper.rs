@@ -96,7 +96,10 @@ mod tests {
         assert_eq!(reaper.due(&tree, at(1000, 2000)), ["/0".into()]);
         apply(&mut tree, 4, 2050, Txn::SetData { path: "/1".into(), data: None, version: 1 });
         assert_eq!(reaper.due(&tree, at(1100, 2100)), ["/2".into()], "and the one behind it need not wait");
-        let mut reaper = Reaper::new(ReaperSettings { check_interval_ms: 1000, max_per_minute: 600, max_never_used_ms: None }, Instant(0));
+        let mut reaper = Reaper::new(
+            ReaperSettings { check_interval_ms: 1000, max_per_minute: 600, max_never_used_ms: None },
+            Instant(0),
+        );
         assert_eq!(reaper.due(&tree, at(1000, 2000)).len(), 1);
         assert!(reaper.due(&tree, at(1100, 1050)).is_empty(), "the clock was set back");
     }

@@ -53,9 +53,10 @@ impl Replica {
 
     /// Ends a session for good, with all its ephemerals, at one zxid. Its connection, if it has one, is told.
     fn end_session(&mut self, session: SessionId, cxid: Xid, told: AnswerKind, now: Now) {
-        let ephemerals = self.settings.close_session_lists_ephemerals.then(|| {
-            self.tree.ephemerals_of(session).map(|path| Cow::Owned(path.to_owned())).collect()
-        });
+        let ephemerals = self
+            .settings
+            .close_session_lists_ephemerals
+            .then(|| self.tree.ephemerals_of(session).map(|path| Cow::Owned(path.to_owned())).collect());
         let owner = self.sessions.close(session);
         let (zxid, changes) = self.propose_own(session, cxid, &Txn::CloseSession { ephemerals }, now);
         self.wait(zxid, changes, owner.map(|to| Answer { to, kind: told }));

@@ -97,12 +97,7 @@ impl Replica {
     pub(super) fn start_snapshot(&mut self, now: Now, out: &mut Effects) {
         let zxid = self.last_proposed;
         self.tree.snapshot_begin();
-        let head = SnapshotHead {
-            zxid,
-            wall: now.wall,
-            digest: self.tree.digest(),
-            max_session: self.max_session,
-        };
+        let head = SnapshotHead { zxid, wall: now.wall, digest: self.tree.digest(), max_session: self.max_session };
         let writer = SnapshotWriter::begin(&head, self.sessions.iter(), self.tree.acls());
         self.snapshots.open = Some(Open { zxid, writer: Some(writer), complete: false });
         let before = out.disk.len();

@@ -60,7 +60,11 @@ fn connect(replica: &mut Replica, slot: u32, session: SessionId, timeout_ms: i32
 
 /// Everything has been read up to `now`, and time passes.
 fn heard_nothing(replica: &mut Replica, now: Now) {
-    replica.on_mail(ToReplica::Heard { shard: SHARD, sessions: Vec::new(), through: now.mono }, now, &mut Effects::default());
+    replica.on_mail(
+        ToReplica::Heard { shard: SHARD, sessions: Vec::new(), through: now.mono },
+        now,
+        &mut Effects::default(),
+    );
     replica.on_tick(now, &mut Effects::default());
 }
 

@@ -218,7 +218,9 @@ impl Acceptor {
         let exhausted = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
         if exhausted.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error())) {
             self.pause();
-            self.complain(now, || format!("cannot accept connections: {error}; raise the limit of open files (ulimit -n, LimitNOFILE=)"));
+            self.complain(now, || {
+                format!("cannot accept connections: {error}; raise the limit of open files (ulimit -n, LimitNOFILE=)")
+            });
         } else {
             // The connection died in the queue (ECONNABORTED and its like); the next may be well.
             self.pending = true;

@@ -151,7 +151,8 @@ pub async fn write_batches(port: Rc<DiskPort>, settings: DiskSettings) {
 
 async fn write_batch(open: &mut Option<JournalFile>, batch: Batch, settings: &DiskSettings) -> Result<(), String> {
     let path = settings.dirs.segment_path(batch.segment);
-    let say = |doing: &str, error: std::io::Error| format!("cannot {doing} {}: {}", path.display(), plain_words(&error));
+    let say =
+        |doing: &str, error: std::io::Error| format!("cannot {doing} {}: {}", path.display(), plain_words(&error));
     if open.as_ref().is_none_or(|file| file.segment() != batch.segment) {
         if let Some(old) = open.take() {
             old.close().await;

@@ -112,7 +112,8 @@ const BURST_MICROS: u64 = 200;
 /// The stop waits this long for clients to take their last replies.
 const LAST_REPLIES_MS: u64 = 1_000;
 
-const TICK_MS: u64 = if shard::Shard::TICK_MS < replica::Replica::TICK_MS { shard::Shard::TICK_MS } else { replica::Replica::TICK_MS };
+const TICK_MS: u64 =
+    if shard::Shard::TICK_MS < replica::Replica::TICK_MS { shard::Shard::TICK_MS } else { replica::Replica::TICK_MS };
 
 impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     /// `spin_micros`: how long to look for news before sleeping; 0 where the CPU is shared.
@@ -426,7 +427,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         });
         let replica_has = self.replica.as_ref().is_some_and(|replica| replica.from_shards.iter().any(Inbox::has_mail));
         // A phase that has moved on, also by this executor's own doing.
-        shard_has || replica_has || self.stop.phase() != phase || (phase == Phase::Quieting && self.stop.all_quiet() && !self.saw_all_quiet)
+        shard_has
+            || replica_has
+            || self.stop.phase() != phase
+            || (phase == Phase::Quieting && self.stop.all_quiet() && !self.saw_all_quiet)
     }
 }
 

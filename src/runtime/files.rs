@@ -33,8 +33,14 @@ pub struct Lock {
 #[derive(Debug)]
 pub enum LockError {
     /// Another server runs on it; its pid, if the lock file tells.
-    Taken { directory: PathBuf, pid: Option<u32> },
-    Io { path: PathBuf, error: io::Error },
+    Taken {
+        directory: PathBuf,
+        pid: Option<u32>,
+    },
+    Io {
+        path: PathBuf,
+        error: io::Error,
+    },
 }
 
 impl std::fmt::Display for LockError {

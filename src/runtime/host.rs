@@ -284,7 +284,12 @@ mod tests {
     fn a_board_gives_its_facts_once_and_the_watch_ends_with_it() {
         let board = Arc::new(Board::default());
         assert_eq!(board.take(), None);
-        let host = Host { environment: environment(), configuration: Vec::new(), snapshots: "/nowhere".into(), journal: "/nowhere".into() };
+        let host = Host {
+            environment: environment(),
+            configuration: Vec::new(),
+            snapshots: "/nowhere".into(),
+            journal: "/nowhere".into(),
+        };
         board.post(host.facts());
         let facts = board.take().unwrap();
         assert_eq!(facts.environment.len(), 17);

@@ -151,7 +151,8 @@ struct Slice([u8; SLICE_BYTES]);
 
 fn fill(path: &Path, bytes: u64, sync: bool) -> io::Result<()> {
     let zeros: Box<Slice> = zeroed();
-    let file = create(path, libc::O_DIRECT).or_else(|error| if is_refusal(&error) { create(path, 0) } else { Err(error) })?;
+    let file =
+        create(path, libc::O_DIRECT).or_else(|error| if is_refusal(&error) { create(path, 0) } else { Err(error) })?;
     match write_zeros(&file, &zeros.0, bytes) {
         Err(error) if is_refusal(&error) => write_zeros(&create(path, 0)?, &zeros.0, bytes)?,
         other => other?,

@@ -91,7 +91,14 @@ impl Net {
     }
 
     /// Takes in a connection that was admitted and counted.
-    pub fn open(&mut self, arrival: Arrival, poller: &Poller, machine: &mut impl ShardMachine, now: Now, out: &mut Effects) {
+    pub fn open(
+        &mut self,
+        arrival: Arrival,
+        poller: &Poller,
+        machine: &mut impl ShardMachine,
+        now: Now,
+        out: &mut Effects,
+    ) {
         let Arrival { stream, peer } = arrival;
         let id = machine.on_accept(peer, now, out);
         let slot = id.slot as usize;

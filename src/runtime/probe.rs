@@ -69,8 +69,12 @@ mod tests {
 
     #[test]
     fn each_refusal_says_what_to_change() {
-        for (errno, word) in [(libc::EPERM, "io_uring"), (libc::ENOSYS, "5.19"), (libc::ENOMEM, "LimitMEMLOCK"), (libc::EMFILE, "LimitNOFILE")]
-        {
+        for (errno, word) in [
+            (libc::EPERM, "io_uring"),
+            (libc::ENOSYS, "5.19"),
+            (libc::ENOMEM, "LimitMEMLOCK"),
+            (libc::EMFILE, "LimitNOFILE"),
+        ] {
             let text = advice(&io::Error::from_raw_os_error(errno));
             assert!(text.contains(word), "{text}");
         }

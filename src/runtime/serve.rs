@@ -62,7 +62,10 @@ pub struct Booted<S, R> {
 pub enum ServeError {
     /// io_uring is refused; the text says what to change.
     NoRing(String),
-    Listen { address: SocketAddr, error: io::Error },
+    Listen {
+        address: SocketAddr,
+        error: io::Error,
+    },
     Lock(LockError),
     /// The data could not be read; the text names the file.
     Boot(String),
@@ -133,7 +136,8 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
         tracing::warn!("forceSync=no: what clients are told is written may be lost when the machine loses power");
     }
     let booted = boot(&dirs, clock::now()).map_err(ServeError::Boot)?;
-    let disk = DiskSettings { dirs, force_sync: setup.force_sync, slow_write: Duration::from_millis(setup.slow_write_ms) };
+    let disk =
+        DiskSettings { dirs, force_sync: setup.force_sync, slow_write: Duration::from_millis(setup.slow_write_ms) };
     let plan = Plan::draw(&setup, booted, listeners, disk).map_err(|error| ServeError::Start(error.to_string()))?;
     let stop = plan.stop.clone();
     let threads = plan.start()?;
@@ -196,13 +200,20 @@ struct Seat<S, R> {
 }
 
 impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
-    fn draw(setup: &Setup, booted: Booted<S, R>, listeners: Vec<std::net::TcpListener>, disk: DiskSettings) -> io::Result<Plan<S, R>> {
+    fn draw(
+        setup: &Setup,
+        booted: Booted<S, R>,
+        listeners: Vec<std::net::TcpListener>,
+        disk: DiskSettings,
+    ) -> io::Result<Plan<S, R>> {
         let places = &setup.places;
         let shard_count = booted.shards.len();
         let replica_at = places.iter().position(|place| place.replica).expect("one place hosts the replica");
         assert_eq!(places.iter().filter(|place| place.replica).count(), 1, "one place hosts the replica");
         let at: Vec<usize> = (0..shard_count)
-            .map(|shard| places.iter().position(|place| place.shard == Some(shard as u16)).expect("every shard has a place"))
+            .map(|shard| {
+                places.iter().position(|place| place.shard == Some(shard as u16)).expect("every shard has a place")
+            })
             .collect();
         let wakes = places.iter().map(|_| Wake::new()).collect::<io::Result<Vec<_>>>()?;
         let stop = Stop::new(wakes.clone(), shard_count)?;
@@ -211,7 +222,14 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
         let mut seats: Vec<Seat<S, R>> = Vec::new();
         for (place, wake) in places.iter().zip(&wakes) {
             let spin_micros = if place.may_spin { setup.spin_micros } else { 0 };
-            seats.push(Seat { place: *place, shard: None, replica: None, wake: wake.clone(), spin_micros, host: setup.host.clone() });
+            seats.push(Seat {
+                place: *place,
+                shard: None,
+                replica: None,
+                wake: wake.clone(),
+                spin_micros,
+                host: setup.host.clone(),
+            });
         }
         let (mut from_shards, mut to_shards) = (Vec::new(), Vec::new());
         let mut ways = Vec::new();

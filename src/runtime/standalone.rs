@@ -99,11 +99,17 @@ fn boot(dirs: &DataDirs, config: &Config, shard_count: u16, now: Now) -> Result<
         tracing::info!(transactions = booted.replayed, "journal replayed");
     }
     if let Some((segment, offset)) = booted.torn {
-        tracing::info!(segment = segment.file_name(), offset, "an unfinished write at the journal's end was cut off; nothing in it was acknowledged");
+        tracing::info!(
+            segment = segment.file_name(),
+            offset,
+            "an unfinished write at the journal's end was cut off; nothing in it was acknowledged"
+        );
     }
     let applied = booted.replica.last_committed();
     let shards = (0..shard_count)
-        .map(|shard| Shard::new(shard_settings(config, shard, shard_count), booted.replica.tree().replicate(), applied, now.mono))
+        .map(|shard| {
+            Shard::new(shard_settings(config, shard, shard_count), booted.replica.tree().replicate(), applied, now.mono)
+        })
         .collect();
     Ok(Booted { replica: booted.replica, shards, disk: booted.effects.disk })
 }

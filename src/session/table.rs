@@ -44,7 +44,10 @@ impl SessionTable {
         let owner = self.close(id);
         let deadline = self.deadline(now, timeout_ms);
         self.buckets.entry(deadline).or_default().insert(id);
-        self.sessions.insert(id, Session { timeout_ms, live_timeout_ms: timeout_ms, deadline: Some(deadline), heard: now, owner });
+        self.sessions.insert(
+            id,
+            Session { timeout_ms, live_timeout_ms: timeout_ms, deadline: Some(deadline), heard: now, owner },
+        );
     }
 
     /// Forgets a session; hands out who owned it.

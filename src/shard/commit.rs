@@ -67,8 +67,12 @@ impl Shard {
                     self.fire(EventKind::NodeDataChanged, node.path(), zxid, now, out);
                 }
             }
-            Change::SetAcl { .. } | Change::Usage { .. } | Change::DefineAcl { .. } | Change::ForgetAcl { .. }
-            | Change::SessionOpened { .. } | Change::SessionClosed { .. } => self.tree.absorb(change),
+            Change::SetAcl { .. }
+            | Change::Usage { .. }
+            | Change::DefineAcl { .. }
+            | Change::ForgetAcl { .. }
+            | Change::SessionOpened { .. }
+            | Change::SessionClosed { .. } => self.tree.absorb(change),
         }
     }
 
@@ -115,7 +119,13 @@ impl Shard {
     }
 
     fn on_granted(
-        &mut self, conn: ConnId, session: SessionId, timeout_ms: i32, old_client: bool, now: Now, out: &mut Effects,
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: i32,
+        old_client: bool,
+        now: Now,
+        out: &mut Effects,
     ) {
         let applied = self.applied;
         let Some(c) = self.conns.get_mut(conn) else { return };
@@ -144,9 +154,7 @@ impl Shard {
         self.resume_input(conn, now, out);
     }
 
-    fn on_reply(
-        &mut self, conn: ConnId, xid: Xid, error: Option<ErrorCode>, body: &Body, now: Now, out: &mut Effects,
-    ) {
+    fn on_reply(&mut self, conn: ConnId, xid: Xid, error: Option<ErrorCode>, body: &Body, now: Now, out: &mut Effects) {
         let applied = self.applied;
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Some(Waiting::Submitted { xid: asked, op, bytes, arrived }) = c.pop_waiting() else {

@@ -57,7 +57,13 @@ fn outcome(phase: &str, event: &str) -> String {
     match (happened, after) {
         (Err(_), _) => "!",
         (Ok(()), "Gone") if event == "peer_gone" => "Gone",
-        (Ok(()), after) if after == phase => if phase == "Closing" { "." } else { "=" },
+        (Ok(()), after) if after == phase => {
+            if phase == "Closing" {
+                "."
+            } else {
+                "="
+            }
+        }
         (Ok(()), "Closing" | "Gone") => "x",
         (Ok(()), after) => after,
     }

@@ -328,9 +328,7 @@ impl Shard {
         mark_dirty(c, out);
     }
 
-    pub(super) fn on_report(
-        &mut self, conn: ConnId, report: &crate::mail::Report, _now: Now, out: &mut Effects,
-    ) {
+    pub(super) fn on_report(&mut self, conn: ConnId, report: &crate::mail::Report, _now: Now, out: &mut Effects) {
         let Some(c) = self.conns.get_mut(conn) else { return };
         if let Conn { phase: Phase::Asking(word), .. } = c {
             let text = admin::render(*word, report);

@@ -62,22 +62,25 @@ impl Shard {
         };
         if kind == SurveyKind::Dump {
             let owners = self.tree.sessions_with_ephemerals();
-            report.ephemerals = owners
-                .map(|session| (session, self.tree.ephemerals_of(session).map(Box::from).collect()))
-                .collect();
+            report.ephemerals =
+                owners.map(|session| (session, self.tree.ephemerals_of(session).map(Box::from).collect())).collect();
         }
         if kind == SurveyKind::Metrics {
             let unset = crate::tree::Usage { count: 0, bytes: 0 };
-            report.quotas = self.tree.quotas().map(|quota| {
-                let hard_or_soft = |hard: i64, soft: i64| if hard > -1 { hard } else { soft };
-                QuotaReport {
-                    path: quota.path.into(),
-                    count_limit: hard_or_soft(quota.limits.count_hard, quota.limits.count),
-                    bytes_limit: hard_or_soft(quota.limits.bytes_hard, quota.limits.bytes),
-                    count_usage: quota.usage.unwrap_or(unset).count,
-                    bytes_usage: quota.usage.unwrap_or(unset).bytes,
-                }
-            }).collect();
+            report.quotas = self
+                .tree
+                .quotas()
+                .map(|quota| {
+                    let hard_or_soft = |hard: i64, soft: i64| if hard > -1 { hard } else { soft };
+                    QuotaReport {
+                        path: quota.path.into(),
+                        count_limit: hard_or_soft(quota.limits.count_hard, quota.limits.count),
+                        bytes_limit: hard_or_soft(quota.limits.bytes_hard, quota.limits.bytes),
+                        count_usage: quota.usage.unwrap_or(unset).count,
+                        bytes_usage: quota.usage.unwrap_or(unset).bytes,
+                    }
+                })
+                .collect();
         }
         report
     }

@@ -149,16 +149,19 @@ impl Shard {
                 w.i32(0);
                 Ok(())
             }
-            Request::CheckWatches { path, kind } => {
-                super::watching::check(watches, c.id.slot, key(&path), kind)
-            }
-            Request::RemoveWatches { path, kind } => {
-                super::watching::remove(watches, c.id.slot, key(&path), kind)
-            }
+            Request::CheckWatches { path, kind } => super::watching::check(watches, c.id.slot, key(&path), kind),
+            Request::RemoveWatches { path, kind } => super::watching::remove(watches, c.id.slot, key(&path), kind),
             // Writes that decode went to the replica, auth and sasl were answered when they were read.
-            Request::Create(_) | Request::Delete { .. } | Request::SetData { .. } | Request::SetAcl { .. }
-            | Request::Sync { .. } | Request::Multi(_) | Request::Reconfig | Request::CloseSession
-            | Request::Auth { .. } | Request::Sasl { .. } => Err(ErrorCode::MarshallingError),
+            Request::Create(_)
+            | Request::Delete { .. }
+            | Request::SetData { .. }
+            | Request::SetAcl { .. }
+            | Request::Sync { .. }
+            | Request::Multi(_)
+            | Request::Reconfig
+            | Request::CloseSession
+            | Request::Auth { .. }
+            | Request::Sasl { .. } => Err(ErrorCode::MarshallingError),
         });
         c.output = output;
         result.err()
@@ -167,8 +170,15 @@ impl Shard {
     /// The bookkeeping of one answered request; `start` is where its reply begins in the output.
     #[allow(clippy::too_many_arguments)]
     pub(super) fn finish(
-        &mut self, conn: ConnId, xid: Xid, op: OpCode, start: usize, error: Option<ErrorCode>, arrived: Instant,
-        now: Now, out: &mut Effects,
+        &mut self,
+        conn: ConnId,
+        xid: Xid,
+        op: OpCode,
+        start: usize,
+        error: Option<ErrorCode>,
+        arrived: Instant,
+        now: Now,
+        out: &mut Effects,
     ) {
         let Some(c) = self.conns.get_mut(conn) else { return };
         let latency_ms = now.mono.millis_since(arrived);
@@ -178,7 +188,8 @@ impl Shard {
         self.stats.latency_ms.add(latency_ms);
         self.stats.response_sizes.add(bytes);
         self.metrics.count_by(Counter::ResponseBytes, bytes as u64);
-        let latency = if op.goes_to_replica() && op != OpCode::Sync { Advanced::Updatelatency } else { Advanced::Readlatency };
+        let latency =
+            if op.goes_to_replica() && op != OpCode::Sync { Advanced::Updatelatency } else { Advanced::Readlatency };
         self.metrics.sample(latency, latency_ms);
         if error.is_none() {
             count_op(&mut self.metrics, op);
@@ -239,7 +250,10 @@ impl<'a> View<'a> {
 
 /// One framed reply whose body is written in place, and taken back if writing it ends in an error.
 fn reply_or_error(
-    out: &mut Vec<u8>, xid: Xid, zxid: Zxid, body: impl FnOnce(&mut Writer<'_>) -> Result<(), ErrorCode>,
+    out: &mut Vec<u8>,
+    xid: Xid,
+    zxid: Zxid,
+    body: impl FnOnce(&mut Writer<'_>) -> Result<(), ErrorCode>,
 ) -> Result<(), ErrorCode> {
     let start = out.len();
     let mut result = Ok(());

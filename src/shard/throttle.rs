@@ -154,7 +154,11 @@ mod tests {
     #[test]
     fn the_drop_probability_rises_while_the_bucket_is_empty() {
         let rules = ConnectionThrottle {
-            tokens: 1, fill_time_ms: 100_000, freeze_time_ms: Some(10), drop_increase: 0.5, ..Default::default()
+            tokens: 1,
+            fill_time_ms: 100_000,
+            freeze_time_ms: Some(10),
+            drop_increase: 0.5,
+            ..Default::default()
         };
         let mut bucket = TokenBucket::new(rules, 1, Instant(0));
         assert!(bucket.admit(false, Instant(0)).0);

@@ -160,7 +160,8 @@ impl World {
 
     /// A connection is reset, or goes dead without a word.
     fn hurt_link(&mut self) -> Result<(), String> {
-        let open: Vec<u64> = self.links.iter().filter(|(_, link)| link.at_server && link.at_client).map(|(id, _)| *id).collect();
+        let open: Vec<u64> =
+            self.links.iter().filter(|(_, link)| link.at_server && link.at_client).map(|(id, _)| *id).collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -316,7 +317,9 @@ impl World {
                 same_tree(booted.replica.tree(), &self.commits.model, applied)
                     .map_err(|why| format!("from an older snapshot: {why} (invariant 34)"))
             }
-            Ok(booted) => Err(format!("an older snapshot leads to {}, not {applied:#x}", booted.replica.last_committed())),
+            Ok(booted) => {
+                Err(format!("an older snapshot leads to {}, not {applied:#x}", booted.replica.last_committed()))
+            }
             Err(error) => Err(format!("an older snapshot that was kept does not boot: {error} (invariant 35)")),
         }
     }
@@ -368,7 +371,8 @@ impl World {
         self.fuse = None;
         self.plan = Plan { failing_writes: false, full_disk: false, failing_snapshots: false, ..self.plan.clone() };
         self.clients.iter_mut().for_each(|client| client.stuck = false);
-        let ids: Vec<u64> = self.links.iter().filter(|(_, link)| link.at_server && !link.severed).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> =
+            self.links.iter().filter(|(_, link)| link.at_server && !link.severed).map(|(id, _)| *id).collect();
         for link in ids {
             self.plan_in(0, Happening::AtClient { link, bytes: Vec::new() });
         }
@@ -379,7 +383,10 @@ impl World {
             return Err("the server did not come back".into());
         }
         for (id, link) in &self.links {
-            if link.at_server && link.at_client && !link.severed && link.client.is_some()
+            if link.at_server
+                && link.at_client
+                && !link.severed
+                && link.client.is_some()
                 && let Some(asked) = link.line.asked.front().filter(|asked| asked.at + 2_000_000 < self.now)
             {
                 return Err(format!("link {id}: never answered: {asked:?} (invariant 5)"));
@@ -403,7 +410,8 @@ impl World {
             return Err(format!("{path} outlived its session: {node:?} (invariant 16)"));
         }
         if let Some(server) = &self.server {
-            same_tree(server.replica.tree(), model, model.last()).map_err(|why| format!("at rest: {why} (invariant 2)"))?;
+            same_tree(server.replica.tree(), model, model.last())
+                .map_err(|why| format!("at rest: {why} (invariant 2)"))?;
         }
         if self.commits.model.last() != self.disk.durable {
             return Err(format!("at rest {:#x} is durable of {:#x}", self.disk.durable, model.last()));
@@ -431,6 +439,9 @@ fn same_tree(tree: &Tree, model: &Model, zxid: i64) -> Result<(), String> {
         return Err(format!("the digest is {}, due was {} (invariant 42)", tree.digest(), model.digest_at(zxid)));
     }
     // The root counts twice (parity ZN-29).
-    if tree.znode_count() == count + 1 { Ok(()) } else { Err(format!("{} znodes, due were {}", tree.znode_count(), count + 1)) }
+    if tree.znode_count() == count + 1 {
+        Ok(())
+    } else {
+        Err(format!("{} znodes, due were {}", tree.znode_count(), count + 1))
+    }
 }
-

@@ -10,34 +10,94 @@ use crate::codec::{Malformed, Reader, Writer};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Op {
     /// `code` is 1, 15, 19 or 21; `ttl` goes out with 21 alone. `acl: None` is a null vector.
-    Create { code: i32, path: String, data: Option<Vec<u8>>, acl: Option<Vec<Acl>>, flags: i32, ttl: i64 },
-    Delete { path: String, version: i32 },
-    SetData { path: String, data: Option<Vec<u8>>, version: i32 },
-    SetAcl { path: String, acl: Option<Vec<Acl>>, version: i32 },
+    Create {
+        code: i32,
+        path: String,
+        data: Option<Vec<u8>>,
+        acl: Option<Vec<Acl>>,
+        flags: i32,
+        ttl: i64,
+    },
+    Delete {
+        path: String,
+        version: i32,
+    },
+    SetData {
+        path: String,
+        data: Option<Vec<u8>>,
+        version: i32,
+    },
+    SetAcl {
+        path: String,
+        acl: Option<Vec<Acl>>,
+        version: i32,
+    },
     /// Only inside a multi.
-    Check { path: String, version: i32 },
+    Check {
+        path: String,
+        version: i32,
+    },
     Multi(Vec<Op>),
-    Sync { path: String },
+    Sync {
+        path: String,
+    },
     CloseSession,
-    Exists { path: String, watch: bool },
-    GetData { path: String, watch: bool },
-    GetAcl { path: String },
-    GetChildren { path: String, watch: bool, with_stat: bool },
+    Exists {
+        path: String,
+        watch: bool,
+    },
+    GetData {
+        path: String,
+        watch: bool,
+    },
+    GetAcl {
+        path: String,
+    },
+    GetChildren {
+        path: String,
+        watch: bool,
+        with_stat: bool,
+    },
     MultiRead(Vec<Op>),
-    GetEphemerals { prefix: Option<String> },
-    GetAllChildrenNumber { path: String },
+    GetEphemerals {
+        prefix: Option<String>,
+    },
+    GetAllChildrenNumber {
+        path: String,
+    },
     WhoAmI,
     Ping,
-    Auth { scheme: &'static str, credential: &'static [u8] },
-    AddWatch { path: String, mode: i32 },
-    CheckWatches { path: String, kind: i32 },
-    RemoveWatches { path: String, kind: i32 },
+    Auth {
+        scheme: &'static str,
+        credential: &'static [u8],
+    },
+    AddWatch {
+        path: String,
+        mode: i32,
+    },
+    CheckWatches {
+        path: String,
+        kind: i32,
+    },
+    RemoveWatches {
+        path: String,
+        kind: i32,
+    },
     /// Data, exist, child, persistent, persistent recursive. `two` tells 105 from 101.
-    SetWatches { two: bool, relative: i64, lists: [Vec<String>; 5] },
+    SetWatches {
+        two: bool,
+        relative: i64,
+        lists: [Vec<String>; 5],
+    },
     /// A known operation whose record breaks off; answered with -5.
-    Broken { code: i32, body: Vec<u8> },
+    Broken {
+        code: i32,
+        body: Vec<u8>,
+    },
     /// A number that is no operation; answered with -6 and the end of the connection.
-    Unknown { code: i32 },
+    Unknown {
+        code: i32,
+    },
 }
 
 impl Op {

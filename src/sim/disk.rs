@@ -117,7 +117,9 @@ impl Disk {
     /// The sectors of a write that reach the platter.
     fn keep(&mut self, batch: &Batch, survives: impl Fn(usize) -> bool) {
         let Some(file) = self.segments.get_mut(&batch.segment.0) else { return };
-        for (sector, bytes) in batch.bytes.chunks_exact(SECTOR_BYTES).enumerate().filter(|(sector, _)| survives(*sector)) {
+        for (sector, bytes) in
+            batch.bytes.chunks_exact(SECTOR_BYTES).enumerate().filter(|(sector, _)| survives(*sector))
+        {
             let to = batch.offset as usize + sector * SECTOR_BYTES;
             file[to..to + SECTOR_BYTES].copy_from_slice(bytes);
         }

@@ -48,7 +48,8 @@ fn multi(model: &mut Model, header: &TxnHeader, ops: &[Op], ids: &[Id], extended
             }
         };
         if let Txn::Create { path, .. } | Txn::Delete { path, .. } | Txn::SetData { path, .. } = &txn {
-            touched.insert(parent_of(path).map_or("/", |parent| if parent.is_empty() { "/" } else { parent }).to_string());
+            touched
+                .insert(parent_of(path).map_or("/", |parent| if parent.is_empty() { "/" } else { parent }).to_string());
             touched.insert(path.to_string());
         }
         if let Err(why) = model.apply_one(header, &txn) {

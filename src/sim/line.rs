@@ -196,7 +196,9 @@ impl Line {
         self.advance(scene.model, reply.zxid);
         match self.expected.pop_front() {
             Some((zxid, due)) if zxid == reply.zxid && due == event => Ok(()),
-            due => Err(format!("the watch event {event:?} of {:#x} came where {due:?} was due (invariant 10)", reply.zxid)),
+            due => {
+                Err(format!("the watch event {event:?} of {:#x} came where {due:?} was due (invariant 10)", reply.zxid))
+            }
         }
     }
 
@@ -316,7 +318,10 @@ impl Line {
             return Err(format!("its own transaction is {own:#x} (invariant 33)"));
         }
         if own <= asked.floor {
-            return Err(format!("its transaction {own:#x} is not after {:#x}, shown before (invariant 1)", asked.floor));
+            return Err(format!(
+                "its transaction {own:#x} is not after {:#x}, shown before (invariant 1)",
+                asked.floor
+            ));
         }
         let step = scene.model.step(own).ok_or("its transaction is gone")?;
         if let Txn::CloseSession { .. } = step.txn {
@@ -325,13 +330,7 @@ impl Line {
         reads::check_written(scene.model, step, &asked.op, reply)
     }
 
-    fn on_auth(
-        &mut self,
-        scheme: &str,
-        credential: &[u8],
-        reply: &Reply<'_>,
-        scene: &Scene<'_>,
-    ) -> Result<(), String> {
+    fn on_auth(&mut self, scheme: &str, credential: &[u8], reply: &Reply<'_>, scene: &Scene<'_>) -> Result<(), String> {
         if reply.zxid != 0 || !reply.body.is_empty() {
             return Err("wanted zxid 0 and no body".into());
         }

@@ -184,7 +184,12 @@ pub fn check_written(model: &Model, step: &Step, op: &Op, reply: &mut Reply<'_>)
 
 fn check_slots(ops: &[Op], txns: &[Txn<'_>], told: &[Slot], stat_of: &dyn Fn(&str) -> Stat) -> Result<(), String> {
     if told.len() != ops.len() || txns.len() != ops.len() {
-        return Err(format!("{} operations, {} transactions, {} slots (invariant 13)", ops.len(), txns.len(), told.len()));
+        return Err(format!(
+            "{} operations, {} transactions, {} slots (invariant 13)",
+            ops.len(),
+            txns.len(),
+            told.len()
+        ));
     }
     let failed = txns.iter().any(|txn| matches!(txn, Txn::Error { .. }));
     for (index, ((op, txn), slot)) in ops.iter().zip(txns).zip(told).enumerate() {
@@ -192,9 +197,9 @@ fn check_slots(ops: &[Op], txns: &[Txn<'_>], told: &[Slot], stat_of: &dyn Fn(&st
         // differ when a later operation touches the node or one of its children.
         let later_touches = |path: &str| {
             txns[index + 1..].iter().any(|txn| match txn {
-                Txn::Create { path: other, .. } | Txn::Delete { path: other, .. } | Txn::SetData { path: other, .. } => {
-                    other.starts_with(path)
-                }
+                Txn::Create { path: other, .. }
+                | Txn::Delete { path: other, .. }
+                | Txn::SetData { path: other, .. } => other.starts_with(path),
                 _ => false,
             })
         };

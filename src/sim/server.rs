@@ -280,7 +280,8 @@ impl World {
 
     fn shard_tick(&mut self, shard: usize) -> Result<(), String> {
         // The promise that goes with a tick: every readable socket was read before it.
-        let links: Vec<u64> = self.links.iter().filter(|(_, link)| link.line.shard as usize == shard).map(|(id, _)| *id).collect();
+        let links: Vec<u64> =
+            self.links.iter().filter(|(_, link)| link.line.shard as usize == shard).map(|(id, _)| *id).collect();
         for link in links {
             self.read_socket(link)?;
         }
@@ -310,7 +311,9 @@ impl World {
         call(&mut server.shards[shard], now, &mut out);
         self.judge_outputs(shard, before, &out)?;
         // Known before anything is flushed: flushing the last of it leads back into the shard.
-        for (_, link) in self.links.iter_mut().filter(|(_, link)| link.at_server && usize::from(link.line.shard) == shard) {
+        for (_, link) in
+            self.links.iter_mut().filter(|(_, link)| link.at_server && usize::from(link.line.shard) == shard)
+        {
             link.closing |= out.close.iter().any(|close| close.conn == link.line.conn);
         }
         for mail in out.mail {
@@ -321,7 +324,8 @@ impl World {
         }
         let find = |world: &World, conn| {
             let mut links = world.links.iter();
-            links.find(|(_, link)| link.at_server && usize::from(link.line.shard) == shard && link.line.conn == conn)
+            links
+                .find(|(_, link)| link.at_server && usize::from(link.line.shard) == shard && link.line.conn == conn)
                 .map(|(id, _)| *id)
         };
         for conn in out.dirty {
@@ -503,7 +507,10 @@ impl World {
     fn write_batch(&mut self, batch: Batch, latency: u64) -> Result<(), String> {
         let (life, id) = (self.life, batch.id);
         self.note(|| {
-            format!("batch {} of {} records through {} at {:?}+{}", id.0, batch.record_count, batch.through, batch.segment, batch.offset)
+            format!(
+                "batch {} of {} records through {} at {:?}+{}",
+                id.0, batch.record_count, batch.through, batch.segment, batch.offset
+            )
         });
         for expired in self.commits.on_batch(&batch)? {
             self.judge_expiry(expired.session)?;
@@ -531,7 +538,17 @@ impl World {
         let fresh: Vec<(i64, i32)> =
             model.sessions_at(i64::MAX).filter(|(id, _)| !self.hearing.contains_key(id)).collect();
         for (session, timeout_ms) in fresh {
-            self.hearing.insert(session, Hearing { least, most, timeout_least_ms: timeout_ms, timeout_most_ms: timeout_ms, latest: None, lapsed_at: 0 });
+            self.hearing.insert(
+                session,
+                Hearing {
+                    least,
+                    most,
+                    timeout_least_ms: timeout_ms,
+                    timeout_most_ms: timeout_ms,
+                    latest: None,
+                    lapsed_at: 0,
+                },
+            );
         }
         over.into_iter().for_each(|session| self.session_ended(SessionId(session)));
     }
@@ -541,7 +558,8 @@ impl World {
 fn granted(hearing: &mut std::collections::BTreeMap<i64, Hearing>, link: &Link, ears: (u64, u64)) {
     if let Some(heard) = hearing.get_mut(&link.line.session) {
         heard.least = ears.0.max(heard.least);
-        if heard.latest.is_some_and(|latest| latest != Origin { shard: ShardId(link.line.shard), conn: link.line.conn }) {
+        if heard.latest.is_some_and(|latest| latest != Origin { shard: ShardId(link.line.shard), conn: link.line.conn })
+        {
             return;
         }
         heard.timeout_least_ms = link.line.timeout_ms;
@@ -559,9 +577,7 @@ fn put_events_last(output: &mut [u8]) {
     };
     let mut at = 0;
     while let Some((length, is_event)) = frame(output, at) {
-        if is_event
-            && let Some((next, false)) = frame(output, at + length)
-        {
+        if is_event && let Some((next, false)) = frame(output, at + length) {
             output[at..at + length + next].rotate_left(length);
             at += next;
         }

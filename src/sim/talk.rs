@@ -68,8 +68,10 @@ impl World {
             // Identities change the answers to what is under way: wait for the one that changes them.
             _ if client.asked.iter().any(|(_, op)| matches!(op, Op::Auth { .. })) => {}
             _ => {
-                let count = if client.dice.chance(100) { client.dice.between(5, 30) } else { client.dice.between(1, 3) };
-                let ops = (0..count).map(|_| workload::next(&mut self.clients[number].dice, &self.commits.model)).collect();
+                let count =
+                    if client.dice.chance(100) { client.dice.between(5, 30) } else { client.dice.between(1, 3) };
+                let ops =
+                    (0..count).map(|_| workload::next(&mut self.clients[number].dice, &self.commits.model)).collect();
                 self.ask(number, ops);
             }
         }
@@ -135,12 +137,10 @@ impl World {
             bytes.extend(op.frame(xid));
             let client = &mut self.clients[number];
             if op.is_write() {
-                self.commits.sent.insert((client.session, xid), Sent {
-                    op: op.clone(),
-                    ids: client.ids.clone(),
-                    link: id,
-                    early: client.state == State::Greeting,
-                });
+                self.commits.sent.insert(
+                    (client.session, xid),
+                    Sent { op: op.clone(), ids: client.ids.clone(), link: id, early: client.state == State::Greeting },
+                );
             }
             // Proofs of identity touch no session (parity SE-11), so they travel alone.
             let touches = !matches!(op, Op::Auth { .. });
@@ -183,7 +183,11 @@ impl World {
         let readable = server.shards[usize::from(link.line.shard)].wants_input(link.line.conn);
         let current = link.client.is_some_and(|client| self.clients[client].link == Some(id));
         let greets = matches!(link.line.phase, Phase::Greeting(_));
-        if !greets && whole && idle && readable && current
+        if !greets
+            && whole
+            && idle
+            && readable
+            && current
             && let Some(heard) = self.hearing.get_mut(&link.line.session)
         {
             if heard.most > 0 && most.saturating_sub(heard.most) >= heard.timeout_least_ms as u64 * 1000 {
@@ -301,8 +305,8 @@ impl World {
 }
 
 const WORDS: [&str; 16] = [
-    "ruok", "srvr", "mntr", "stat", "cons", "dump", "wchs", "wchc", "wchp", "conf", "envi", "dirs", "crst", "srst", "isro",
-    "hash",
+    "ruok", "srvr", "mntr", "stat", "cons", "dump", "wchs", "wchc", "wchp", "conf", "envi", "dirs", "crst", "srst",
+    "isro", "hash",
 ];
 
 /// What strangers send: a four-letter word, or bytes that are no client's.

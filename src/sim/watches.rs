@@ -83,7 +83,9 @@ impl Watches {
         match trigger {
             Trigger::Created(path, acl) => tell(self.take(path, Table::Data), acl, NODE_CREATED, path),
             Trigger::DataChanged(path, acl) => tell(self.take(path, Table::Data), acl, NODE_DATA_CHANGED, path),
-            Trigger::ChildrenChanged(path, acl) => tell(self.take(path, Table::Child), acl, NODE_CHILDREN_CHANGED, path),
+            Trigger::ChildrenChanged(path, acl) => {
+                tell(self.take(path, Table::Child), acl, NODE_CHILDREN_CHANGED, path)
+            }
             Trigger::Deleted(path, acl) => {
                 // Both tables are used up, but one connection hears of it once (WA-22).
                 let (data, child) = (self.take(path, Table::Data), self.take(path, Table::Child));
@@ -99,7 +101,9 @@ impl Watches {
         let recursive = table == Table::Data
             && self.set.iter().any(|(at, _, mode)| {
                 *mode == Mode::Recursive
-                    && (at == path || at == "/" || path.strip_prefix(at.as_str()).is_some_and(|rest| rest.starts_with('/')))
+                    && (at == path
+                        || at == "/"
+                        || path.strip_prefix(at.as_str()).is_some_and(|rest| rest.starts_with('/')))
             });
         standard || persistent || recursive
     }

@@ -8,7 +8,21 @@ use crate::base::{Acl, Id, Perms};
 
 /// Paths that writes aim at. Few, so that two clients often mean the same one.
 const PATHS: [&str; 16] = [
-    "/a", "/b", "/c", "/d", "/a/x", "/a/y", "/b/x", "/b/y", "/c/q", "/a/x/1", "/a/x/2", "/b/x/1", "/c/q/r", "/e", "/e/f",
+    "/a",
+    "/b",
+    "/c",
+    "/d",
+    "/a/x",
+    "/a/y",
+    "/b/x",
+    "/b/y",
+    "/c/q",
+    "/a/x/1",
+    "/a/x/2",
+    "/b/x/1",
+    "/c/q/r",
+    "/e",
+    "/e/f",
     "/zookeeper/n",
 ];
 /// What no write may name.
@@ -85,7 +99,14 @@ fn create(dice: &mut Rng, model: &Model) -> Op {
             _ => (15, -1, 0),
         },
     };
-    Op::Create { code, path: new_path(dice, model, matches!(flags, 2 | 3 | 6)), data: data(dice), acl: acl(dice), flags, ttl }
+    Op::Create {
+        code,
+        path: new_path(dice, model, matches!(flags, 2 | 3 | 6)),
+        data: data(dice),
+        acl: acl(dice),
+        flags,
+        ttl,
+    }
 }
 
 /// An operation inside a multi; container and TTL creates with their own flags only.
@@ -95,7 +116,9 @@ fn multi_op(dice: &mut Rng, model: &Model) -> Op {
             let op = create(dice, model);
             // Flags that do not fit their operation make the whole multi undecodable (parity MU-17).
             if let Op::Create { code, flags, ttl, .. } = &op
-                && ((0..=3).contains(flags) || (*code == 19 && *flags == 4) || (*code == 21 && (1..1 << 40).contains(ttl)))
+                && ((0..=3).contains(flags)
+                    || (*code == 19 && *flags == 4)
+                    || (*code == 21 && (1..1 << 40).contains(ttl)))
             {
                 return op;
             }

@@ -82,29 +82,75 @@ impl std::ops::AddAssign for Summary {
 #[derive(Debug)]
 pub enum Happening {
     /// Bytes reach the server's socket; `whole` if they end a request.
-    AtServer { link: u64, bytes: Vec<u8>, whole: bool },
+    AtServer {
+        link: u64,
+        bytes: Vec<u8>,
+        whole: bool,
+    },
     /// The client's end of the stream reaches the server.
-    EndAtServer { link: u64 },
-    AtClient { link: u64, bytes: Vec<u8> },
-    EndAtClient { link: u64 },
+    EndAtServer {
+        link: u64,
+    },
+    AtClient {
+        link: u64,
+        bytes: Vec<u8>,
+    },
+    EndAtClient {
+        link: u64,
+    },
     /// The shard may look at the socket again.
-    Readable { link: u64 },
+    Readable {
+        link: u64,
+    },
     /// The client has taken bytes in: there is room again.
-    Writable { link: u64 },
-    MailAtReplica { life: u32, shard: usize },
-    MailAtShard { life: u32, shard: usize },
-    BatchLands { life: u32, batch: BatchId },
+    Writable {
+        link: u64,
+    },
+    MailAtReplica {
+        life: u32,
+        shard: usize,
+    },
+    MailAtShard {
+        life: u32,
+        shard: usize,
+    },
+    BatchLands {
+        life: u32,
+        batch: BatchId,
+    },
     /// The write under way is on the disk, which had been reported before (sabotage).
-    DiskLands { life: u32 },
-    WriteFails { life: u32 },
-    SegmentReady { life: u32, segment: SegmentId },
-    SnapshotWritable { life: u32 },
-    SnapshotDone { life: u32, zxid: Zxid },
-    SnapshotFails { life: u32, zxid: Zxid },
-    ShardTick { life: u32, shard: usize },
-    ReplicaTick { life: u32 },
+    DiskLands {
+        life: u32,
+    },
+    WriteFails {
+        life: u32,
+    },
+    SegmentReady {
+        life: u32,
+        segment: SegmentId,
+    },
+    SnapshotWritable {
+        life: u32,
+    },
+    SnapshotDone {
+        life: u32,
+        zxid: Zxid,
+    },
+    SnapshotFails {
+        life: u32,
+        zxid: Zxid,
+    },
+    ShardTick {
+        life: u32,
+        shard: usize,
+    },
+    ReplicaTick {
+        life: u32,
+    },
     Boot,
-    Act { client: usize },
+    Act {
+        client: usize,
+    },
     Chaos,
     Watchman,
 }

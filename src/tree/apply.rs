@@ -266,7 +266,8 @@ mod tests {
     fn the_digest_of_the_log_that_zookeeper_accepted() {
         let mut tree = Tree::new(OwnerRules::default());
         assert_eq!(tree.digest(), 1_371_985_504);
-        let header = |n: i64| TxnHeader { zxid: Zxid(0x1_0000_0000 + n), time: WallMs(1_700_000_000_000 + n - 1), ..at(0) };
+        let header =
+            |n: i64| TxnHeader { zxid: Zxid(0x1_0000_0000 + n), time: WallMs(1_700_000_000_000 + n - 1), ..at(0) };
         let mut apply = |n, txn: Txn<'_>| {
             tree.apply(&header(n), &txn, &mut Changes::new()).unwrap();
             tree.digest()
@@ -417,8 +418,10 @@ mod tests {
         let close = Txn::CloseSession { ephemerals: Some(vec!["/c".into(), "/gone".into()]) };
         let (outcome, changes) = run(&mut tree, 9, &close);
         assert_eq!(outcome, Ok(()));
-        let removed: Vec<&str> =
-            changes.iter().filter_map(|c| if let Change::Remove { node, .. } = c { Some(node.path()) } else { None }).collect();
+        let removed: Vec<&str> = changes
+            .iter()
+            .filter_map(|c| if let Change::Remove { node, .. } = c { Some(node.path()) } else { None })
+            .collect();
         assert_eq!(removed, ["/c", "/a", "/b"]);
         assert!(matches!(changes.last(), Some(Change::SessionClosed { session: OWNER })));
         assert_eq!((tree.ephemeral_count(), moved(&tree, "/")), (0, (9, 4)));

@@ -25,8 +25,7 @@ impl Stem {
     pub fn with(&self, node: &Znode, pzxid: Zxid, cversion: i32) -> i64 {
         let Some(mut hasher) = self.0.clone() else { return 0 };
         let mut tail = [0u8; 60];
-        let longs =
-            [node.czxid().0, node.mzxid().0, pzxid.0, node.ctime().0, node.mtime().0].map(i64::to_be_bytes);
+        let longs = [node.czxid().0, node.mzxid().0, pzxid.0, node.ctime().0, node.mtime().0].map(i64::to_be_bytes);
         tail[..40].copy_from_slice(longs.as_flattened());
         let ints = [node.version(), cversion, node.aversion()].map(i32::to_be_bytes);
         tail[40..52].copy_from_slice(ints.as_flattened());

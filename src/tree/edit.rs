@@ -137,8 +137,7 @@ impl Tree {
         let place = self.slab.at(slot);
         assert!(slot != ROOT && place.num_children == 0, "only leaves are taken out");
         let node = place.znode().clone();
-        let (pzxid, cversion, parent, prev, next) =
-            (place.pzxid, place.cversion, place.parent, place.prev, place.next);
+        let (pzxid, cversion, parent, prev, next) = (place.pzxid, place.cversion, place.parent, place.prev, place.next);
         self.count_out(slot, &node, pzxid, cversion);
         self.names.remove(PathHash::of(node.path_bytes()), slot);
         match prev {

@@ -41,6 +41,4 @@ pub use loader::TreeLoader;
 pub use quota::{Limits, QuotaView, Usage, is_dead_limit_path};
 pub use store::{Node, Tree};
 pub use walk::SnapshotNode;
-pub use znode::{
-    AclId, CONTAINER_OWNER, Meta, OwnerRules, TTL_MAX_MS, Znode, ZnodeKind, looks_like_ttl, ttl_owner,
-};
+pub use znode::{AclId, CONTAINER_OWNER, Meta, OwnerRules, TTL_MAX_MS, Znode, ZnodeKind, looks_like_ttl, ttl_owner};

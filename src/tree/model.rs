@@ -285,7 +285,9 @@ impl Writer {
             path = format!("{path}/{name}");
             if !model.nodes.contains_key(&path) {
                 return Some(match self.create_at(model, path, CreateKind::Plain { two: false, ephemeral: false }) {
-                    Txn::Create { kind, path, acl, parent_cversion, .. } => Txn::Create { kind, path, data: None, acl, parent_cversion },
+                    Txn::Create { kind, path, acl, parent_cversion, .. } => {
+                        Txn::Create { kind, path, data: None, acl, parent_cversion }
+                    }
                     other => other,
                 });
             }
@@ -298,8 +300,7 @@ impl Writer {
     }
 
     fn single(&mut self, model: &Model) -> Option<Txn<'static>> {
-        let ours: Vec<&String> =
-            model.nodes.keys().filter(|path| !path.starts_with("/zookeeper")).collect();
+        let ours: Vec<&String> = model.nodes.keys().filter(|path| !path.starts_with("/zookeeper")).collect();
         let path = (*self.dice.pick(&ours)).clone();
         match self.dice.roll(10) {
             0..4 => self.create(model),

@@ -166,8 +166,7 @@ impl Tree {
     /// Paths of a session's ephemerals, sorted.
     pub fn ephemerals_of(&self, session: SessionId) -> impl Iterator<Item = &str> {
         let slots = self.ephemerals.get(&session);
-        let mut paths: Vec<&str> =
-            slots.into_iter().flatten().map(|slot| self.slab.at(*slot).znode().path()).collect();
+        let mut paths: Vec<&str> = slots.into_iter().flatten().map(|slot| self.slab.at(*slot).znode().path()).collect();
         paths.sort_unstable();
         paths.into_iter()
     }

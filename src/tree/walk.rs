@@ -111,7 +111,11 @@ mod tests {
         run(&mut tree, 4, &Txn::Delete { path: "/gone".into(), container: false });
         tree.snapshot_begin();
         let mut seen = Vec::new();
-        assert!(tree.snapshot_next(1, &mut |node| seen.push((node.znode.path().to_string(), node.pzxid, node.cversion))));
+        assert!(tree.snapshot_next(1, &mut |node| seen.push((
+            node.znode.path().to_string(),
+            node.pzxid,
+            node.cversion
+        ))));
         // /b is deleted and its place reused; the free place is filled; /new lies beyond; the root moves on.
         run(&mut tree, 5, &Txn::Delete { path: "/b".into(), container: false });
         run(&mut tree, 6, &create("/reuser"));
@@ -124,8 +128,14 @@ mod tests {
             data.extend_from_slice(node.znode.data().expect("nothing is null yet"));
         }) {}
         seen.sort();
-        let expected = [("/", 4, 3), ("/a", 1, 0), ("/b", 2, 0), ("/zookeeper", 0, 0), ("/zookeeper/config", 0, 0),
-            ("/zookeeper/quota", 0, 0)];
+        let expected = [
+            ("/", 4, 3),
+            ("/a", 1, 0),
+            ("/b", 2, 0),
+            ("/zookeeper", 0, 0),
+            ("/zookeeper/config", 0, 0),
+            ("/zookeeper/quota", 0, 0),
+        ];
         assert_eq!(seen, expected.map(|(path, pzxid, cversion)| (path.to_string(), Zxid(pzxid), cversion)));
         assert_eq!(data, b"11");
         // It closed itself; another may begin, and be given up.

@@ -5,7 +5,7 @@
 
 mod table;
 
-pub use table::{Mode, Watcher, WatchTable, WatcherKind};
+pub use table::{Mode, WatchTable, Watcher, WatcherKind};
 
 #[cfg(test)]
 mod tests;

@@ -205,14 +205,19 @@ impl WatchTable {
 
     /// Paths with a watch in the data table, in no particular (but repeatable) order.
     pub fn data_paths(&self) -> impl Iterator<Item = &str> {
-        self.paths.iter().filter(|entry| entry.edges.iter().any(|e| self.edges[*e as usize].modes & DATA_TABLE != 0))
+        self.paths
+            .iter()
+            .filter(|entry| entry.edges.iter().any(|e| self.edges[*e as usize].modes & DATA_TABLE != 0))
             .map(|entry| &*entry.path)
     }
 
     /// Paths `watcher` has a watch on in the data table.
     pub fn data_paths_of(&self, watcher: Watcher) -> impl Iterator<Item = &str> {
         let edges = self.watchers.get(watcher as usize).map_or(&[][..], |entry| &entry.edges);
-        edges.iter().map(|edge| &self.edges[*edge as usize]).filter(|edge| edge.modes & DATA_TABLE != 0)
+        edges
+            .iter()
+            .map(|edge| &self.edges[*edge as usize])
+            .filter(|edge| edge.modes & DATA_TABLE != 0)
             .map(|edge| &*self.paths[edge.path as usize].path)
     }
 

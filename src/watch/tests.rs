@@ -88,12 +88,10 @@ impl Dice {
 fn agrees_with_a_list_scanned_end_to_end() {
     const PATHS: [&str; 9] = ["/", "/a", "/a/b", "/a/b/c", "/a/bc", "/d", "/d/e", "/ab", "/a/b/c/d"];
     const MODES: [Mode; 4] = [Mode::Data, Mode::Child, Mode::Persistent, Mode::Recursive];
-    const KINDS: [WatcherKind; 5] = [
-        WatcherKind::Children, WatcherKind::Data, WatcherKind::Any, WatcherKind::Persistent, WatcherKind::Recursive,
-    ];
-    const EVENTS: [EventKind; 4] = [
-        EventKind::NodeCreated, EventKind::NodeDeleted, EventKind::NodeDataChanged, EventKind::NodeChildrenChanged,
-    ];
+    const KINDS: [WatcherKind; 5] =
+        [WatcherKind::Children, WatcherKind::Data, WatcherKind::Any, WatcherKind::Persistent, WatcherKind::Recursive];
+    const EVENTS: [EventKind; 4] =
+        [EventKind::NodeCreated, EventKind::NodeDeleted, EventKind::NodeDataChanged, EventKind::NodeChildrenChanged];
     for seed in 1..40u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let (mut table, mut list) = (WatchTable::new(), StupidList::default());

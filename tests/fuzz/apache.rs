@@ -153,11 +153,7 @@ fn run(input: &[u8]) {
         fs::write(apache.join(name), pair[1]).expect("a file for the test");
     }
     let option = |bit: u8| options.first().is_some_and(|byte| byte & bit != 0);
-    let options = ImportOptions {
-        ignore_digest: option(1),
-        trust_empty: option(2),
-        ..ImportOptions::default()
-    };
+    let options = ImportOptions { ignore_digest: option(1), trust_empty: option(2), ..ImportOptions::default() };
     let result = import(&folder, None, &ours, None, &options, &mut |_| {});
     match result {
         Ok(report) => {
@@ -176,7 +172,8 @@ fn run(input: &[u8]) {
         Err(error) => {
             assert!(!error.to_string().is_empty());
             let is_written = fs::read_dir(ours.join("ringkeeper")).is_ok_and(|mut entries| {
-                entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("snapshot.")))
+                entries
+                    .any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with("snapshot.")))
             });
             assert!(!is_written, "a failed import left a snapshot: {error}");
         }

@@ -38,8 +38,28 @@ const FREE_DISK: u8 = 244;
 
 fn make_words(dice: &mut Dice) -> Vec<u8> {
     const WORDS: [&str; 22] = [
-        "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst", "srvr", "stat",
-        "stmk", "wchc", "wchp", "wchs", "\u{3}\u{2}\u{1}\0", "none", "RUOK", "ruo",
+        "conf",
+        "cons",
+        "crst",
+        "dirs",
+        "dump",
+        "envi",
+        "gtmk",
+        "hash",
+        "isro",
+        "mntr",
+        "ruok",
+        "srst",
+        "srvr",
+        "stat",
+        "stmk",
+        "wchc",
+        "wchp",
+        "wchs",
+        "\u{3}\u{2}\u{1}\0",
+        "none",
+        "RUOK",
+        "ruo",
     ];
     let mut actions = Vec::new();
     for _ in 0..1 + dice.below(8) {
@@ -337,7 +357,9 @@ impl World {
                 is_quiet = false;
                 self.on_disk(effect);
             }
-            if !self.is_disk_held && let Some(batch) = self.landing.take() {
+            if !self.is_disk_held
+                && let Some(batch) = self.landing.take()
+            {
                 is_quiet = false;
                 self.replica.on_batch_landed(batch, self.now, &mut self.replica_out);
             }

@@ -5,8 +5,28 @@ pub struct Dice(u64);
 
 /// Numbers at which length checks and sums break.
 const EDGES: [i64; 22] = [
-    0, 1, -1, -2, 2, 4, 127, 128, 255, 256, 0x7fff, 0x8000, 0xffff, 0x1_0000, 0xf_ffff, 0x10_0000, i32::MAX as i64,
-    i32::MIN as i64, u32::MAX as i64, i64::MAX, i64::MIN, i64::MAX - 1,
+    0,
+    1,
+    -1,
+    -2,
+    2,
+    4,
+    127,
+    128,
+    255,
+    256,
+    0x7fff,
+    0x8000,
+    0xffff,
+    0x1_0000,
+    0xf_ffff,
+    0x10_0000,
+    i32::MAX as i64,
+    i32::MIN as i64,
+    u32::MAX as i64,
+    i64::MAX,
+    i64::MIN,
+    i64::MAX - 1,
 ];
 
 impl Dice {
@@ -53,9 +73,26 @@ impl Dice {
 
     pub fn path(&mut self) -> &'static str {
         const PATHS: [&str; 20] = [
-            "/", "/a", "/a/b", "/a/b/c", "/b", "/c", "/zookeeper", "/zookeeper/quota", "/zookeeper/config",
-            "/zookeeper/quota/a/zookeeper_limits", "/zookeeper/quota/a", "", "a", "/a/", "//", "/a/./b", "/a/..",
-            "/\0", "/\u{fffd}\u{7fe}", "/s-0000000001",
+            "/",
+            "/a",
+            "/a/b",
+            "/a/b/c",
+            "/b",
+            "/c",
+            "/zookeeper",
+            "/zookeeper/quota",
+            "/zookeeper/config",
+            "/zookeeper/quota/a/zookeeper_limits",
+            "/zookeeper/quota/a",
+            "",
+            "a",
+            "/a/",
+            "//",
+            "/a/./b",
+            "/a/..",
+            "/\0",
+            "/\u{fffd}\u{7fe}",
+            "/s-0000000001",
         ];
         PATHS[if self.one_in(3) { self.below(PATHS.len()) } else { self.below(9) }]
     }

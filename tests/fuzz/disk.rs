@@ -167,9 +167,8 @@ fn run_journal(input: &[u8]) {
     if forged {
         return;
     }
-    let is_intact = |batch: &Landed| {
-        files[batch.segment].get(batch.offset..).is_some_and(|rest| rest.starts_with(&batch.bytes))
-    };
+    let is_intact =
+        |batch: &Landed| files[batch.segment].get(batch.offset..).is_some_and(|rest| rest.starts_with(&batch.bytes));
     let intact: Vec<bool> = good.landed.iter().map(is_intact).collect();
     let count = intact.len();
     match found {
@@ -191,7 +190,10 @@ fn run_journal(input: &[u8]) {
             // place are not: the write went astray.)
             let is_torn = |edit: &[u8]| edit[0] % KINDS <= 2;
             let (last, rest) = intact.split_last().expect("there are batches");
-            let is_torn_end = !last && edits.chunks_exact(EDIT_BYTES).all(is_torn) && rest.iter().all(|whole| *whole) && same_outside(&files, good);
+            let is_torn_end = !last
+                && edits.chunks_exact(EDIT_BYTES).all(is_torn)
+                && rest.iter().all(|whole| *whole)
+                && same_outside(&files, good);
             assert!(!is_torn_end, "a torn last batch is refused: {damage}");
         }
     }
@@ -245,8 +247,7 @@ fn good_snapshot() -> &'static (Vec<u8>, i64) {
             let entry = ringkeeper::codec::txn::decode(&payload).expect("as encoded");
             let _ = tree.apply(&entry.header, &entry.txn, &mut Changes::new());
         }
-        let head =
-            SnapshotHead { zxid: Zxid(400), wall: WallMs(1), digest: tree.digest(), max_session: SessionId(9) };
+        let head = SnapshotHead { zxid: Zxid(400), wall: WallMs(1), digest: tree.digest(), max_session: SessionId(9) };
         let sessions = [(SessionId(7), 4000), (SessionId(8), i32::MAX)];
         let mut writer = SnapshotWriter::begin(&head, sessions.into_iter(), tree.acls());
         tree.snapshot_begin();

@@ -34,8 +34,16 @@ pub struct Target {
 }
 
 const TARGETS: [Target; 10] = [
-    wire::FRAMES, wire::REQUESTS, wire::HANDSHAKES, txns::TRANSACTIONS, disk::JOURNALS, disk::SNAPSHOTS, apache::IMPORTS,
-    settings::CONFIGS, connections::WORDS, connections::CONNECTIONS,
+    wire::FRAMES,
+    wire::REQUESTS,
+    wire::HANDSHAKES,
+    txns::TRANSACTIONS,
+    disk::JOURNALS,
+    disk::SNAPSHOTS,
+    apache::IMPORTS,
+    settings::CONFIGS,
+    connections::WORDS,
+    connections::CONNECTIONS,
 ];
 
 /// What the process may grow by, in KiB, over all inputs: far above what any of them needs.
@@ -56,9 +64,8 @@ thread_local! {
 
 fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let seed = variable("RINGKEEPER_FUZZ_SEED").unwrap_or_else(|| {
-        SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64) & 0xffff_ffff
-    });
+    let seed = variable("RINGKEEPER_FUZZ_SEED")
+        .unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64) & 0xffff_ffff);
     let default_seconds = if cfg!(debug_assertions) { 1 } else { 8 };
     let budget = Duration::from_secs(variable("RINGKEEPER_FUZZ_SECONDS").unwrap_or(default_seconds));
     let only_case = variable("RINGKEEPER_FUZZ_CASE");
@@ -154,7 +161,11 @@ fn kept(target: &str) -> Vec<Vec<u8>> {
     let is_ours = |path: &std::path::PathBuf| {
         path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(&format!("{target}-")))
     };
-    paths.iter().filter(|path| is_ours(path)).map(|path| bytes_of_hex(&std::fs::read_to_string(path).unwrap())).collect()
+    paths
+        .iter()
+        .filter(|path| is_ours(path))
+        .map(|path| bytes_of_hex(&std::fs::read_to_string(path).unwrap()))
+        .collect()
 }
 
 fn bytes_of_hex(text: &str) -> Vec<u8> {

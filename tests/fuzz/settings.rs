@@ -10,10 +10,46 @@ use std::path::Path;
 pub const CONFIGS: Target = Target { name: "configs", make, run };
 
 const VALUES: [&str; 40] = [
-    "", "true", "false", "TRUE", "yes", "0", "1", "-1", "2181", "65535", "65536", "2147483647", "2147483648",
-    "-2147483648", "9223372036854775807", "99999999999999999999999", "1.5", "NaN", "1e400", "0x10", " 7 ", "/tmp/data",
-    "a:b:c", "[::1]:2888:3888", "h:2888:3888:participant;2181", "h:1:2|g:3:4", "1:2:3", "1:2:", ":", "ruok, *", "0-3",
-    "0-99999999999", "3-1,,5", "none", "sasl", "digest,x509", "\u{e9}\u{1f600}", "${dataDir}", "64M", "1,2,3;4",
+    "",
+    "true",
+    "false",
+    "TRUE",
+    "yes",
+    "0",
+    "1",
+    "-1",
+    "2181",
+    "65535",
+    "65536",
+    "2147483647",
+    "2147483648",
+    "-2147483648",
+    "9223372036854775807",
+    "99999999999999999999999",
+    "1.5",
+    "NaN",
+    "1e400",
+    "0x10",
+    " 7 ",
+    "/tmp/data",
+    "a:b:c",
+    "[::1]:2888:3888",
+    "h:2888:3888:participant;2181",
+    "h:1:2|g:3:4",
+    "1:2:3",
+    "1:2:",
+    ":",
+    "ruok, *",
+    "0-3",
+    "0-99999999999",
+    "3-1,,5",
+    "none",
+    "sasl",
+    "digest,x509",
+    "\u{e9}\u{1f600}",
+    "${dataDir}",
+    "64M",
+    "1,2,3;4",
 ];
 
 fn key(dice: &mut Dice) -> String {
@@ -52,7 +88,14 @@ fn make(dice: &mut Dice) -> Vec<u8> {
     for _ in 0..dice.below(5) {
         shell.push_str(&format!(" -D{}{}={}", dice.pick(&["zookeeper.", ""]), key(dice), value(dice)));
     }
-    shell.push_str(dice.pick(&["\"\n", " $JVMFLAGS\"\nexport JVMFLAGS='-Da=b'\n", "", "\\", "\"; if true\n", "${X:-y}\""]));
+    shell.push_str(dice.pick(&[
+        "\"\n",
+        " $JVMFLAGS\"\nexport JVMFLAGS='-Da=b'\n",
+        "",
+        "\\",
+        "\"; if true\n",
+        "${X:-y}\"",
+    ]));
     let mut shell = shell.into_bytes();
     if dice.one_in(3) {
         dice.mutate(&mut shell, 4);

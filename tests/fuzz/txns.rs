@@ -41,12 +41,14 @@ pub fn transaction(dice: &mut Dice, may_nest: bool) -> Txn<'static> {
         9 | 10 => Txn::Multi((0..dice.below(5)).map(|_| transaction(dice, false)).collect()),
         11 => Txn::CreateSession { timeout_ms: dice.number() as i32 },
         12 => Txn::CloseSession { ephemerals: None },
-        _ => Txn::CloseSession {
-            ephemerals: Some((0..dice.below(4)).map(|_| Cow::Borrowed(dice.path())).collect()),
-        },
+        _ => Txn::CloseSession { ephemerals: Some((0..dice.below(4)).map(|_| Cow::Borrowed(dice.path())).collect()) },
     };
-    if let Txn::Create { path, .. } | Txn::Delete { path, .. } | Txn::SetData { path, .. } | Txn::SetAcl { path, .. }
-    | Txn::Check { path, .. } | Txn::Reconfig { path, .. } = &mut txn
+    if let Txn::Create { path, .. }
+    | Txn::Delete { path, .. }
+    | Txn::SetData { path, .. }
+    | Txn::SetAcl { path, .. }
+    | Txn::Check { path, .. }
+    | Txn::Reconfig { path, .. } = &mut txn
     {
         *path = Cow::Borrowed(dice.path());
     }
@@ -65,7 +67,12 @@ fn data(dice: &mut Dice) -> Vec<u8> {
 /// A log record's payload, with its zxid.
 pub fn payload(dice: &mut Dice, zxid: i64) -> Vec<u8> {
     let session = SessionId(if dice.one_in(8) { dice.number() } else { 7 + dice.below(2) as i64 });
-    let header = TxnHeader { session, cxid: Xid(3), zxid: Zxid(zxid), time: WallMs(if dice.one_in(9) { dice.number() } else { 1 }) };
+    let header = TxnHeader {
+        session,
+        cxid: Xid(3),
+        zxid: Zxid(zxid),
+        time: WallMs(if dice.one_in(9) { dice.number() } else { 1 }),
+    };
     let digest = dice.one_in(3).then_some(TxnDigest { version: 2, tree: 5 });
     let mut bytes = Vec::new();
     txn::encode(&mut bytes, &header, &transaction(dice, true), digest);
@@ -120,8 +127,7 @@ fn is_its_own_image(txn: &Txn<'_>, is_top: bool) -> bool {
 
 /// Through a snapshot and back.
 fn comes_back(tree: &mut Tree) {
-    let head =
-        SnapshotHead { zxid: Zxid(1), wall: WallMs(1), digest: tree.digest(), max_session: SessionId::NONE };
+    let head = SnapshotHead { zxid: Zxid(1), wall: WallMs(1), digest: tree.digest(), max_session: SessionId::NONE };
     let mut writer = SnapshotWriter::begin(&head, std::iter::empty(), tree.acls());
     tree.snapshot_begin();
     while tree.snapshot_next(100, &mut |node| writer.node(node)) {}

@@ -14,17 +14,45 @@ pub const HANDSHAKES: Target = Target { name: "handshakes", make: make_handshake
 
 /// What clients may ask for.
 pub const OPERATIONS: [OpCode; 28] = [
-    OpCode::Create, OpCode::Create2, OpCode::CreateContainer, OpCode::CreateTtl, OpCode::Delete, OpCode::Exists,
-    OpCode::GetData, OpCode::SetData, OpCode::GetAcl, OpCode::SetAcl, OpCode::GetChildren, OpCode::GetChildren2,
-    OpCode::Sync, OpCode::Ping, OpCode::Multi, OpCode::MultiRead, OpCode::Reconfig, OpCode::CheckWatches,
-    OpCode::RemoveWatches, OpCode::Auth, OpCode::Sasl, OpCode::SetWatches, OpCode::SetWatches2, OpCode::GetEphemerals,
-    OpCode::GetAllChildrenNumber, OpCode::AddWatch, OpCode::WhoAmI, OpCode::CloseSession,
+    OpCode::Create,
+    OpCode::Create2,
+    OpCode::CreateContainer,
+    OpCode::CreateTtl,
+    OpCode::Delete,
+    OpCode::Exists,
+    OpCode::GetData,
+    OpCode::SetData,
+    OpCode::GetAcl,
+    OpCode::SetAcl,
+    OpCode::GetChildren,
+    OpCode::GetChildren2,
+    OpCode::Sync,
+    OpCode::Ping,
+    OpCode::Multi,
+    OpCode::MultiRead,
+    OpCode::Reconfig,
+    OpCode::CheckWatches,
+    OpCode::RemoveWatches,
+    OpCode::Auth,
+    OpCode::Sasl,
+    OpCode::SetWatches,
+    OpCode::SetWatches2,
+    OpCode::GetEphemerals,
+    OpCode::GetAllChildrenNumber,
+    OpCode::AddWatch,
+    OpCode::WhoAmI,
+    OpCode::CloseSession,
 ];
 
 pub fn acl(dice: &mut Dice) -> Vec<Acl> {
     const WHO: [(&str, &str); 7] = [
-        ("world", "anyone"), ("auth", ""), ("digest", "u:AAAAAAAAAAAAAAAAAAAAAAAAAAA="), ("ip", "127.0.0.1"),
-        ("ip", "10.0.0.0/8"), ("ip", "::1/200"), ("x509", "CN=a"),
+        ("world", "anyone"),
+        ("auth", ""),
+        ("digest", "u:AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        ("ip", "127.0.0.1"),
+        ("ip", "10.0.0.0/8"),
+        ("ip", "::1/200"),
+        ("x509", "CN=a"),
     ];
     let count = if dice.one_in(4) { dice.below(5) } else { 1 };
     let entry = |dice: &mut Dice| {
@@ -75,8 +103,13 @@ fn put_record(op: OpCode, dice: &mut Dice, w: &mut Writer<'_>) {
         OpCode::GetAcl | OpCode::Sync | OpCode::GetAllChildrenNumber | OpCode::GetEphemerals => w.string(dice.path()),
         OpCode::Multi | OpCode::MultiRead => {
             const WRITES: [OpCode; 7] = [
-                OpCode::Create, OpCode::Create2, OpCode::CreateContainer, OpCode::CreateTtl, OpCode::Delete,
-                OpCode::SetData, OpCode::Check,
+                OpCode::Create,
+                OpCode::Create2,
+                OpCode::CreateContainer,
+                OpCode::CreateTtl,
+                OpCode::Delete,
+                OpCode::SetData,
+                OpCode::Check,
             ];
             const READS: [OpCode; 2] = [OpCode::GetData, OpCode::GetChildren];
             for _ in 0..dice.below(6) {

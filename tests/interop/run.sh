@@ -26,7 +26,7 @@ part() {
     failed=$((failed + failed_here))
 }
 
-part zookeeper-client '^test result: .* ([0-9]+) passed; ([0-9]+) failed' cargo test --release --locked --test server
+part zookeeper-client '^test result: .* ([0-9]+) passed; ([0-9]+) failed' cargo test --profile "${RINGKEEPER_PROFILE:-release}" --locked --test server
 crate=$passed_here
 if [ -z "${RINGKEEPER_BIN:-}" ]; then
     export RINGKEEPER_BIN=$PWD/target/release/ringkeeper

@@ -80,9 +80,14 @@ fn noise_closes_only_its_own_connection_and_keeps_no_memory() {
 #[test]
 fn a_stream_means_the_same_however_it_is_cut() {
     let stream = [
-        get_data(1, "/", false), exists(2, "/none", true), ping(), children(3, "/zookeeper", false),
-        auth("digest", "a:b"), request(4, OpCode::WhoAmI, |_| {}),
-    ].concat();
+        get_data(1, "/", false),
+        exists(2, "/none", true),
+        ping(),
+        children(3, "/zookeeper", false),
+        auth("digest", "a:b"),
+        request(4, OpCode::WhoAmI, |_| {}),
+    ]
+    .concat();
     let mut whole = Rig::new();
     let conn = whole.connect();
     whole.send(conn, &stream);

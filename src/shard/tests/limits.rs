@@ -33,10 +33,13 @@ fn a_client_that_does_not_read_its_replies_is_not_read_either() {
 fn events_nobody_reads_end_the_connection() {
     let mut rig = Rig::new();
     let conn = rig.connect();
-    rig.send(conn, &request(1, OpCode::AddWatch, |w| {
-        w.string("/");
-        w.i32(1);
-    }));
+    rig.send(
+        conn,
+        &request(1, OpCode::AddWatch, |w| {
+            w.string("/");
+            w.i32(1);
+        }),
+    );
     let path = format!("/{}", "p".repeat(1 << 19));
     for _ in 0..limits::CONN_OUTPUT_MAX_BYTES / (1 << 20) {
         rig.commit(&create(&path, b""));
@@ -120,11 +123,13 @@ fn large_requests_are_gated_by_their_length_word() {
         settings.large_request_bytes = Some(1000);
         settings.large_requests_bytes_max = 2500;
     });
-    let big = |xid| request(xid, OpCode::SetData, |w| {
-        w.string("/a");
-        w.buffer(Some(&[0; 1500]));
-        w.i32(-1);
-    });
+    let big = |xid| {
+        request(xid, OpCode::SetData, |w| {
+            w.string("/a");
+            w.buffer(Some(&[0; 1500]));
+            w.i32(-1);
+        })
+    };
     let (first, second) = (rig.connect(), rig.connect());
     rig.send(first, &big(1));
     assert_eq!(rig.mail().len(), 1);
@@ -174,7 +179,10 @@ fn a_full_line_waits_for_its_client_but_never_reads_the_future() {
     let conn = rig.connect();
     rig.commit(&create("/big", &vec![b'x'; 1_000_000]));
     let reads: Vec<u8> = (2..=50).flat_map(|xid| get_data(xid, "/big", false)).collect();
-    rig.send(conn, &[delete_request(1, "/none"), reads, delete_request(51, "/big"), get_data(52, "/big", false)].concat());
+    rig.send(
+        conn,
+        &[delete_request(1, "/none"), reads, delete_request(51, "/big"), get_data(52, "/big", false)].concat(),
+    );
     rig.answer(conn, ok(1));
     let served = frames(&rig.output(conn)).len();
     assert!((20..45).contains(&served), "{served}");

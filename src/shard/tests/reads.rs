@@ -21,7 +21,8 @@ fn a_new_session_is_granted_byte_for_byte() {
     let expected = [
         &[0, 0, 0, 37, 0, 0, 0, 0, 0, 0, 0x0f, 0xa0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 16][..],
         &[0xf2, 0x2a, 0xcd, 0x4a, 0x97, 0xe6, 0x9d, 0x6d, 0x20, 0xa4, 0x9b, 0xb6, 0x38, 0xea, 0xdb, 0x38, 0],
-    ].concat();
+    ]
+    .concat();
     assert_eq!(rig.output(conn), expected);
     assert_eq!((rig.out.dirty.clone(), rig.out.resume.clone()), (vec![conn], vec![conn]));
     assert!(rig.shard.wants_input(conn));
@@ -82,10 +83,21 @@ fn a_read_is_answered_byte_for_byte() {
     let time = 1_700_000_000_000i64.to_be_bytes();
     let zxid = 1i64.to_be_bytes();
     let expected = [
-        &[0, 0, 0, 90, 0, 0, 0, 7][..], &zxid, &[0; 4], // header
-        &[0, 0, 0, 2, b'x', b'y'], &zxid, &zxid, &time, &time, // data, czxid, mzxid, ctime, mtime
-        &[0; 12], &[0; 8], &[0, 0, 0, 2], &[0; 4], &zxid, // versions, owner, lengths, pzxid
-    ].concat();
+        &[0, 0, 0, 90, 0, 0, 0, 7][..],
+        &zxid,
+        &[0; 4], // header
+        &[0, 0, 0, 2, b'x', b'y'],
+        &zxid,
+        &zxid,
+        &time,
+        &time, // data, czxid, mzxid, ctime, mtime
+        &[0; 12],
+        &[0; 8],
+        &[0, 0, 0, 2],
+        &[0; 4],
+        &zxid, // versions, owner, lengths, pzxid
+    ]
+    .concat();
     assert_eq!(rig.output(conn), expected);
 }
 
@@ -143,7 +155,8 @@ fn small_reads_have_their_bodies() {
     let strings = |body: Vec<u8>| -> Vec<String> {
         Reader::new(&body).strings().unwrap().iter().map(|text| text.to_string()).collect()
     };
-    for (prefix, found) in [(" / ", vec!["/a", "/ab"]), ("/a", vec!["/a", "/ab"]), ("/ab", vec!["/ab"]), ("x", vec![])] {
+    for (prefix, found) in [(" / ", vec!["/a", "/ab"]), ("/a", vec!["/a", "/ab"]), ("/ab", vec!["/ab"]), ("x", vec![])]
+    {
         let got = body(&mut rig, request(1, OpCode::GetEphemerals, |w| w.string(prefix)));
         assert_eq!(strings(got), found, "{prefix}");
     }
@@ -186,7 +199,8 @@ fn hashes_in_an_acl_are_for_admins() {
     let body = &frames(&output)[0].body;
     let mut reader = Reader::new(body);
     assert_eq!(reader.i32(), Ok(3));
-    let pairs: Vec<String> = (0..3).map(|_| format!("{}={}", reader.string().unwrap(), reader.string().unwrap())).collect();
+    let pairs: Vec<String> =
+        (0..3).map(|_| format!("{}={}", reader.string().unwrap(), reader.string().unwrap())).collect();
     assert_eq!(pairs, ["ip=127.0.0.1", "super=", "digest=super"]);
 }
 
@@ -195,14 +209,17 @@ fn a_multi_read_answers_each_part() {
     let mut rig = Rig::new();
     let conn = rig.connect();
     rig.commit(&create("/a", b"1"));
-    rig.send(conn, &request(1, OpCode::MultiRead, |w| {
-        for (op, path) in [(4, "/a"), (8, "/"), (4, "/none")] {
-            crate::codec::reply::multi_header(w, op, -1);
-            w.string(path);
-            w.bool(true);
-        }
-        crate::codec::reply::multi_end(w);
-    }));
+    rig.send(
+        conn,
+        &request(1, OpCode::MultiRead, |w| {
+            for (op, path) in [(4, "/a"), (8, "/"), (4, "/none")] {
+                crate::codec::reply::multi_header(w, op, -1);
+                w.string(path);
+                w.bool(true);
+            }
+            crate::codec::reply::multi_end(w);
+        }),
+    );
     let output = rig.output(conn);
     let frame = &frames(&output)[0];
     assert_eq!(frame.error, 0);

@@ -26,7 +26,8 @@ fn an_event_is_byte_for_byte_zookeepers() {
     let expected = [
         &[0, 0, 0, 30, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0][..],
         &[0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2, b'/', b'a'],
-    ].concat();
+    ]
+    .concat();
     assert_eq!(rig.output(conn), expected);
     rig.commit(&set_data("/a", b"1", 1));
     assert!(rig.output(conn).is_empty(), "a standard watch fires once");
@@ -87,7 +88,11 @@ fn a_reconnecting_client_catches_up_before_its_reply() {
     rig.commit(&create("/parent/c", b""));
     let conn = rig.connect();
     let lists: [&[&str]; 5] = [
-        &["/old", "/new", "/gone", "bad//path"], &["/absent", "/old"], &["/old", "/parent", "/gone"], &["/x"], &["/y", ""],
+        &["/old", "/new", "/gone", "bad//path"],
+        &["/absent", "/old"],
+        &["/old", "/parent", "/gone"],
+        &["/x"],
+        &["/y", ""],
     ];
     let bytes = request(-8, OpCode::SetWatches2, |w| {
         w.i64(seen);
@@ -102,7 +107,8 @@ fn a_reconnecting_client_catches_up_before_its_reply() {
     assert_eq!(all.last().map(|frame| (frame.xid, frame.error)), Some((-8, 0)));
     let events: Vec<(i32, String)> = all[..all.len() - 1].iter().map(Frame::event).collect();
     let own: Vec<(i32, String)> = [(3, "/new"), (2, "/gone"), (1, "/old"), (4, "/parent"), (2, "/gone")]
-        .map(|(kind, path)| (kind, path.to_owned())).to_vec();
+        .map(|(kind, path)| (kind, path.to_owned()))
+        .to_vec();
     assert_eq!(events, own);
     assert!(all[..all.len() - 1].iter().all(|frame| frame.zxid == -1));
     // /old data, /absent, /old child, /x in both tables, /y.
@@ -114,10 +120,13 @@ fn watches_can_be_looked_for_and_removed() {
     let mut rig = Rig::new();
     let conn = rig.connect();
     let ask = |rig: &mut Rig, op: OpCode, path: &str, kind: i32| {
-        rig.send(conn, &request(1, op, |w| {
-            w.string(path);
-            w.i32(kind);
-        }));
+        rig.send(
+            conn,
+            &request(1, op, |w| {
+                w.string(path);
+                w.i32(kind);
+            }),
+        );
         frames(&rig.output(conn))[0].error
     };
     rig.send(conn, &[add_watch(1, "/a", 0), exists(2, "/a", true)].concat());

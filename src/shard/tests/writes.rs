@@ -33,22 +33,32 @@ fn requests_are_answered_in_the_order_they_came() {
         request(6, OpCode::GetData, |w| w.i32(9)),
         request(7, OpCode::Sync, |w| w.string("/a")),
         exists(8, "/a", false),
-    ].concat();
+    ]
+    .concat();
     rig.send(conn, &line);
-    let xids: Vec<i32> = rig.mail().iter().map(|mail| match mail {
-        ToReplica::Submit(submit) => submit.xid.0,
-        other => panic!("{other:?}"),
-    }).collect();
+    let xids: Vec<i32> = rig
+        .mail()
+        .iter()
+        .map(|mail| match mail {
+            ToReplica::Submit(submit) => submit.xid.0,
+            other => panic!("{other:?}"),
+        })
+        .collect();
     assert_eq!(xids, [2, 4, 7], "writes do not wait for each other");
     assert_eq!(heads(&rig.output(conn)), [(1, 0)]);
     // Both answers in one batch: the read between them must still see the znode.
-    let refused = rig.entry(SessionId(9), &crate::codec::txn::Txn::Error { code: -101 }, Some((conn, failed(2, ErrorCode::NoNode))));
+    let refused = rig.entry(
+        SessionId(9),
+        &crate::codec::txn::Txn::Error { code: -101 },
+        Some((conn, failed(2, ErrorCode::NoNode))),
+    );
     let deleted = rig.entry(SessionId(9), &delete("/a"), Some((conn, ok(4))));
     rig.deliver(vec![refused, deleted]);
     let output = rig.output(conn);
     assert_eq!(heads(&output), [(2, -101), (3, 0), (-2, 0), (4, 0), (5, -101), (6, -5)]);
     assert_eq!(frames(&output).iter().map(|frame| frame.zxid).collect::<Vec<_>>(), [2, 2, 2, 3, 3, 3]);
-    let echo = AnswerKind::Reply { xid: Xid(7), error: None, body: Body::Encoded(bytes::Bytes::from_static(b"\0\0\0\x02/a")) };
+    let echo =
+        AnswerKind::Reply { xid: Xid(7), error: None, body: Body::Encoded(bytes::Bytes::from_static(b"\0\0\0\x02/a")) };
     rig.answer(conn, echo);
     let output = rig.output(conn);
     assert_eq!(heads(&output), [(7, 0), (8, -101)]);
