@@ -28,8 +28,6 @@ pub enum BootError {
     Damage(Damage),
     /// No snapshot could be read, though there are some.
     NoUsableSnapshot(Vec<String>),
-    /// There is a journal but no snapshot at all.
-    JournalAlone,
     /// TTL nodes exist while the feature is off: they would be taken for ephemerals and deleted (UB-17).
     TtlNodesWithoutFeature,
 }
@@ -43,10 +41,6 @@ impl std::fmt::Display for BootError {
                 f,
                 "no snapshot can be read ({}); restore one from a backup, nothing was changed",
                 why.join("; ")
-            ),
-            BootError::JournalAlone => f.write_str(
-                "there is a journal but no snapshot to replay it on: put the snapshots back, or move the journal \
-                 away to start empty",
             ),
             BootError::TtlNodesWithoutFeature => f.write_str(
                 "there are TTL nodes but extendedTypesEnabled=false: they would be deleted as ephemerals of a dead \
@@ -90,9 +84,6 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
         recovery.segment(segment, &bytes, |zxid, record| state.replay(zxid, record, now)).map_err(BootError::Damage)?;
     }
     let position = recovery.finish().map_err(BootError::Damage)?;
-    if first_start && position.last_zxid > Zxid::ZERO {
-        return Err(BootError::JournalAlone);
-    }
     if !settings.rules.extended_types && state.tree.sessions_with_ephemerals().any(|owner| looks_like_ttl(owner.0)) {
         return Err(BootError::TtlNodesWithoutFeature);
     }
@@ -100,8 +91,8 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     let replica = assemble(state, position, settings, on_disk, seed, now);
     let mut booted = Booted { replica, effects: Effects::default(), replayed, torn };
     if first_start {
-        // An empty directory gets its first snapshot before its first journal, so that a journal alone always
-        // means that something was lost.
+        // Not needed to start again (a journal from the first transaction on is the whole state), but by tools that
+        // read a snapshot first.
         booted.replica.start_snapshot(now, &mut booted.effects);
     }
     booted.replica.write_next(now, &mut booted.effects);

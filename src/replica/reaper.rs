@@ -81,7 +81,12 @@ mod tests {
         for n in 0..3 {
             let kind = CreateKind::Ttl { ttl_ms: 100 };
             let path = format!("/{n}").into();
-            apply(&mut tree, n + 1, 1000, Txn::Create { kind, path, data: None, acl: [].into(), parent_cversion: -1 });
+            apply(
+                &mut tree,
+                n + 1,
+                1000,
+                Txn::Create { kind, path, data: None, acl: Vec::new().into(), parent_cversion: -1 },
+            );
         }
         tree
     }

@@ -273,6 +273,7 @@ impl World {
         self.disk.durable = applied;
         self.doomed.clear();
         self.hearing.clear();
+        self.opening.clear();
         self.count_sessions();
         let (_, most) = self.ears();
         self.hearing.values_mut().for_each(|heard| heard.most = most);
@@ -283,7 +284,8 @@ impl World {
             })
             .collect();
         let mut server = Server::new(booted.replica, shards, applied);
-        server.open_snapshot = !self.disk.is_empty();
+        // A segment may be older than the first snapshot: a cut in the middle of the first start.
+        server.open_snapshot = !self.disk.snapshot_zxids().is_empty();
         self.server = Some(server);
         let life = self.life;
         self.plan_in(0, Happening::ReplicaTick { life });

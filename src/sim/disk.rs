@@ -76,10 +76,6 @@ impl Disk {
         self.snapshots.get(&zxid.0)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.segments.is_empty() && self.snapshots.is_empty()
-    }
-
     /// A write leaves the machine. Errors when the machine breaks its promises.
     pub fn write(&mut self, batch: Batch, may_queue: bool) -> Result<(), String> {
         if !self.in_flight.is_empty() && !may_queue {

@@ -261,7 +261,15 @@ impl World {
         if mail.is_empty() {
             return Ok(());
         }
+        let committed = server.replica.last_committed();
+        let (_, most) = self.ears();
         for mail in &mail {
+            if let ToReplica::Connect(connect) = mail
+                && connect.session == SessionId::NONE
+                && connect.last_zxid_seen <= committed
+            {
+                self.opening.push_back(most);
+            }
             if let ToReplica::Connect(connect) = mail
                 && let Some(heard) = self.hearing.get_mut(&connect.session.0)
             {
@@ -531,13 +539,14 @@ impl World {
 
     /// Brings the list of who may be heard in line with the commit order.
     pub(super) fn count_sessions(&mut self) {
-        // When the replica began to count is not known before the first request is heard; only that it counts.
-        let ((least, _), most) = (self.ears(), 0);
+        let (least, _) = self.ears();
         let model = &self.commits.model;
         let over: Vec<i64> = self.hearing.keys().copied().filter(|id| model.session(*id).is_none()).collect();
         let fresh: Vec<(i64, i32)> =
             model.sessions_at(i64::MAX).filter(|(id, _)| !self.hearing.contains_key(id)).collect();
+        // In the order of their ids, which is that of their handshakes.
         for (session, timeout_ms) in fresh {
+            let most = self.opening.pop_front().unwrap_or(0);
             self.hearing.insert(
                 session,
                 Hearing {

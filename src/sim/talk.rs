@@ -190,7 +190,7 @@ impl World {
             && current
             && let Some(heard) = self.hearing.get_mut(&link.line.session)
         {
-            if heard.most > 0 && most.saturating_sub(heard.most) >= heard.timeout_least_ms as u64 * 1000 {
+            if most.saturating_sub(heard.most) >= heard.timeout_least_ms as u64 * 1000 {
                 heard.lapsed_at = self.now;
             }
             heard.most = heard.most.max(most);

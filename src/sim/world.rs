@@ -191,6 +191,9 @@ pub struct World {
     pub(super) next_link: u64,
     pub(super) clients: Vec<Client>,
     pub(super) hearing: BTreeMap<i64, Hearing>,
+    /// When the replica took the handshakes of sessions whose beginning is not in the commit order yet, in hearing
+    /// time at most, in order.
+    pub(super) opening: VecDeque<u64>,
     /// Microseconds in which some part of the server was stopped, all of them, and those that a server may
     /// still count as heard.
     pub(super) deaf: u64,
@@ -244,6 +247,7 @@ impl World {
             next_link: 1,
             clients,
             hearing: BTreeMap::new(),
+            opening: VecDeque::new(),
             deaf: 0,
             deaf_most: 0,
             pause_ends: 0,

@@ -42,7 +42,7 @@ fn make_edits(dice: &mut Dice) -> Vec<u8> {
 }
 
 /// Edits `files`; whether checksums were forged.
-fn edit(files: &mut [Vec<u8>], edits: &[u8], reseal: fn(&mut Vec<u8>)) -> bool {
+fn edit(files: &mut [Vec<u8>], edits: &[u8], reseal: fn(&mut [u8])) -> bool {
     let mut forged = false;
     for edit in edits.chunks_exact(EDIT_BYTES) {
         let number = usize::from(edit[1]) % files.len();
