@@ -37,7 +37,7 @@ class Worker:
     def __init__(self, number):
         self.number = number
         self.counter, self.directory = f"/crash/counter{number}", f"/crash/dir{number}"
-        self.sent = self.acknowledged = 0
+        self.sent = self.acknowledged = self.start = 0
         self.created = set()
         self.session, self.password, self.last_zxid = 0, bytes(16), 0
         self.link = None
@@ -125,7 +125,7 @@ class Worker:
         self.created = names
         err, _ = self.call(wire.EXISTS, wire.path_watch(f"/crash/alive{self.number}"))
         assert err == 0, f"the ephemeral of a live session is gone: {err}"
-        self.sent = self.acknowledged = value
+        self.sent = self.acknowledged = self.start = value
 
 
 def read_frame(link):
@@ -186,7 +186,7 @@ def main():
             load(workers, 0 if number % 3 == 2 else dice.uniform(0.05, 0.6))
             server.kill(signal.SIGKILL)
             drain(workers)
-            acknowledged += sum(worker.acknowledged for worker in workers)
+            acknowledged += sum(worker.acknowledged - worker.start for worker in workers)
             server.launch()
             if number % 5 == 4:
                 time.sleep(dice.uniform(0, 0.05))
