@@ -178,13 +178,16 @@ mod tests {
     fn holes_damage_and_torn_tails_are_told_apart() {
         let first = bytes(&(HEADER.to_owned() + CREATE_SESSION));
         let both = bytes(&(HEADER.to_owned() + CREATE_SESSION + ERROR));
-        assert!(replayed(&[both.clone()], Zxid::ZERO).unwrap_err().contains("missing"), "zxid 2 is not there");
+        assert!(
+            replayed(std::slice::from_ref(&both), Zxid::ZERO).unwrap_err().contains("missing"),
+            "zxid 2 is not there"
+        );
         // Behind a snapshot of 2 the third record is the next one.
         let third = bytes(&(HEADER.to_owned() + ERROR));
-        assert_eq!(replayed(&[third.clone()], Zxid(0x1_0000_0002)), Ok((vec![0x1_0000_0003], 0)));
+        assert_eq!(replayed(std::slice::from_ref(&third), Zxid(0x1_0000_0002)), Ok((vec![0x1_0000_0003], 0)));
         assert!(replayed(&[third], Zxid(0x1_0000_0001)).unwrap_err().contains("the snapshot ends at"));
         let twice = bytes(&(HEADER.to_owned() + CREATE_SESSION + CREATE_SESSION));
-        assert_eq!(replayed(&[twice.clone()], Zxid::ZERO), Ok((vec![0x1_0000_0001], 0)));
+        assert_eq!(replayed(std::slice::from_ref(&twice), Zxid::ZERO), Ok((vec![0x1_0000_0001], 0)));
         let second_record = first.len();
         for at in FILE_HEADER_BYTES..second_record {
             let mut bad = twice.clone();
