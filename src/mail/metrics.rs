@@ -294,7 +294,11 @@ impl Namespaces {
     const COUNT_MAX: usize = 4096;
 
     /// Neighbouring requests mostly share a namespace, so the last one found is tried first.
+    /// The root is in no namespace.
     pub fn add(&mut self, namespace: &str, value: u64) {
+        if namespace.is_empty() {
+            return;
+        }
         if let Some((name, summary)) = self.entries.get_mut(self.last)
             && **name == *namespace
         {
