@@ -7,11 +7,8 @@ use crate::base::{ErrorCode, Perms, path};
 use crate::codec::opcode::OpCode;
 use crate::codec::request::CreateRequest;
 use crate::codec::txn::{CreateKind, Txn};
-use crate::tree::ZnodeKind;
 use crate::tree::acl::normalise;
-
-/// The largest time to live a znode's owner field can hold (parity ZN-48), in milliseconds.
-const TTL_MS_MAX: i64 = 0xff_ffff_ffff;
+use crate::tree::{TTL_MAX_MS, ZnodeKind, is_dead_limit_path};
 
 /// What the flags word asks for (ZK: CreateMode).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -43,7 +40,7 @@ impl Judge<'_> {
             return Err(ErrorCode::Unimplemented);
         }
         match request.ttl {
-            Some(ttl) if mode.ttl && !(1..=TTL_MS_MAX).contains(&ttl) => return Err(ErrorCode::BadArguments),
+            Some(ttl) if mode.ttl && !(1..=TTL_MAX_MS).contains(&ttl) => return Err(ErrorCode::BadArguments),
             None if mode.ttl => return Err(ErrorCode::BadArguments),
             // The reference lets a negative one pass and falls over when it applies the transaction (UB-03).
             Some(_) if !mode.ttl => return Err(ErrorCode::BadArguments),
@@ -60,7 +57,7 @@ impl Judge<'_> {
         } else {
             request.path.clone()
         };
-        if !path::is_valid(&path) || path == "/zookeeper/quota/zookeeper_limits" {
+        if !path::is_valid(&path) || is_dead_limit_path(&path) {
             // The second: a limit on nothing, which the reference cannot apply (UB-04).
             return Err(ErrorCode::BadArguments);
         }
