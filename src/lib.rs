@@ -25,7 +25,7 @@
 //! | 0 words | [`base`] | ids, time, error codes, paths, limits |
 //! | 1 bytes | [`codec`] | jute, frames, requests, replies, transactions |
 //! | 2 state | [`tree`], [`watch`], [`session`], [`journal`] | znodes; who waits; who lives; what is durable |
-//! | 3 protocol | [`mail`], [`prep`], [`snapshot`] | what crosses cores; request to txn; state as bytes |
+//! | 3 protocol | [`mail`], [`prep`], [`snapshot`], [`zab`] | what crosses cores; request to txn; state as bytes; agreement |
 //! | 4 machines | [`shard`], [`replica`], [`admin`] | the two machines, and their read-only views |
 //! | 5 drivers | `runtime`, `sim` | sockets, files, time |
 //! | 5 tools | [`config`], `bench`, `convert` | zoo.cfg; load on any server; Apache's directories |
@@ -47,3 +47,4 @@ pub mod sim;
 pub mod snapshot;
 pub mod tree;
 pub mod watch;
+pub mod zab;

@@ -9,7 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["base"],
     &["codec"],
     &["tree", "watch", "session", "journal"],
-    &["mail", "prep", "snapshot"],
+    &["mail", "prep", "zab", "snapshot"],
     &["shard", "replica", "admin"],
     &["runtime", "sim", "bench", "convert", "config", "cli"],
 ];

@@ -26,6 +26,9 @@ pub const CONN_OUTPUT_MAX_BYTES: usize = 64 << 20;
 /// Messages one shard may have under way to the replica; beyond it the shard stops reading from clients.
 pub const MAILBOX_MESSAGES: usize = 16 * 1024;
 
+/// Bytes that may wait to be sent to another member; beyond it the link is cut, and the learner synchronizes anew.
+pub const PEER_OUTPUT_MAX_BYTES: usize = 256 << 20;
+
 /// Children a znode needs before `getChildren` is worth a warning in no log at all: there is no limit.
 /// Replies are as long as the list is (parity ZN-68).
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;

@@ -12,6 +12,6 @@ mod time;
 
 pub use acl::{Acl, AclList, Id, Perms, open_acl};
 pub use error::ErrorCode;
-pub use ids::{ConnId, Origin, SessionId, ShardId, Xid, Zxid};
+pub use ids::{ConnId, LinkId, Origin, PeerAddress, ServerId, SessionId, ShardId, Xid, Zxid};
 pub use stat::Stat;
 pub use time::{Instant, Now, WallMs};

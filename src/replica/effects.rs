@@ -1,5 +1,6 @@
 //! What the replica asks of its driver. The caller owns the buffer and drains it after each piece of news.
 
+use super::PeerEffect;
 use crate::base::ShardId;
 use crate::journal::DiskEffect;
 use crate::mail::ToShard;
@@ -13,6 +14,8 @@ pub struct Effects {
     /// In order; a message to all shards appears once for each.
     pub mail: Vec<(ShardId, ToShard)>,
     pub disk: Vec<DiskEffect>,
+    /// Connections to other members, and the epoch files.
+    pub peer: Vec<PeerEffect>,
     /// The server cannot go on (its disk failed): stop listening, tell the operator, exit non-zero.
     pub halt: Option<Halt>,
 }

@@ -16,6 +16,7 @@ mod boot;
 mod effects;
 mod hearing;
 mod multi;
+mod peer_io;
 mod propose;
 mod reaper;
 mod sessions;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use boot::{BootError, BootMedia, Booted, boot};
 pub use effects::{Effects, Halt};
+pub use peer_io::{EpochFile, PeerEffect, PeerNews, PeerPort};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 pub use survey::StartTimes;
 
