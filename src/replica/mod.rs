@@ -17,6 +17,7 @@ mod effects;
 mod hearing;
 mod multi;
 mod peer_io;
+mod peers;
 mod propose;
 mod reaper;
 mod sessions;
