@@ -4,3 +4,13 @@
 //! tree, the journal and the sockets belong to those who drive them.
 //!
 //! Does not know: what a transaction means, when something is durable (it is told), or what a socket is.
+
+pub mod election;
+pub mod view;
+pub mod vote;
+
+mod quorum;
+mod view_text;
+
+#[cfg(test)]
+mod election_tests;
