@@ -14,6 +14,7 @@
 
 mod boot;
 mod effects;
+mod ensemble_settings;
 mod hearing;
 mod multi;
 mod peer_io;
@@ -29,6 +30,7 @@ mod tests;
 
 pub use boot::{BootError, BootMedia, Booted, boot};
 pub use effects::{Effects, Halt};
+pub use ensemble_settings::EnsembleSettings;
 pub use peer_io::{EpochFile, PeerEffect, PeerNews, PeerPort};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 pub use survey::StartTimes;
