@@ -140,6 +140,11 @@ impl Acceptor {
         })
     }
 
+    /// Keeps back descriptors that others on this server need.
+    pub fn keep_back(&mut self, descriptors: usize) {
+        self.room = self.room.saturating_sub(descriptors).max(1);
+    }
+
     /// Watches the listeners (and the timer that ends a pause) under one token.
     pub fn watch(&self, poller: &Poller, token: u64) -> io::Result<()> {
         for listener in &self.listeners {

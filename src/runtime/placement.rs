@@ -83,12 +83,14 @@ where
     T: Send + 'static,
 {
     let pinned = place.cpu.map_or(Placement::Unbound, Placement::Fixed);
+    // One for the chores; and where there are epochs to write, one that is not filling a segment just then.
+    let blocking_threads = if place.replica { 2 } else { 1 };
     let builder = LocalExecutorBuilder::new(pinned)
         .name(&place.name())
         .io_memory(IO_MEMORY_BYTES)
         .ring_depth(RING_DEPTH)
         .preempt_timer(PREEMPT_TIMER)
         // Blocking file work must not sit on the executor's own CPU behind the executor.
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(blocking_threads));
     builder.spawn(main).map_err(io::Error::from)
 }

@@ -22,7 +22,7 @@ use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Wake, mailbox};
 use super::net::Net;
-use super::peers::{BindError, PeerListen, Peers, RETRY_PAUSE_MS, Resolver, Unbound, bind_all};
+use super::peers::{self, BindError, PeerListen, Peers, RETRY_PAUSE_MS, Resolver, Unbound, bind_all};
 use super::placement::{self, Place, Queues};
 use super::probe;
 use super::signals::{StopSignals, Woken};
@@ -322,7 +322,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
             let net = Net::new(setup.admission.clone(), loads[shard].clone());
             seats[seat].shard = Some(ShardSide { machine, net, arrivals, acceptor: None, to_replica, from_replica });
         }
-        let acceptor = Acceptor::new(listeners, ways, loads, setup.admission.clone(), setup.keepalive)?;
+        let mut acceptor = Acceptor::new(listeners, ways, loads, setup.admission.clone(), setup.keepalive)?;
+        if setup.peers.is_some() {
+            acceptor.keep_back(peers::DESCRIPTORS_MAX);
+        }
         seats[at[0]].shard.as_mut().expect("placed above").acceptor = Some(acceptor);
         seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, booted.disk));
         if let Some(peers) = &setup.peers {

@@ -72,6 +72,8 @@ struct Door {
     listener: TcpListener,
     /// More may wait to be accepted.
     pending: bool,
+    /// The last attempt failed for want of something; the tick tries again.
+    stumbled: bool,
 }
 
 /// A link the replica has not closed.
@@ -111,6 +113,10 @@ const READ_BYTES: usize = 256 << 10;
 /// How long a closed link's last bytes may wait for the peer to take them.
 const LINGER_MS: u64 = 5_000;
 
+/// Descriptors that links may take, which clients then do not get: those others open, and about as many as there are
+/// members for those we dial.
+pub const DESCRIPTORS_MAX: usize = traffic::ACCEPTED_MAX + 64;
+
 /// Whether the poller saw something of ours.
 pub fn is_ours(token: u64) -> bool {
     token >= TOKENS && (token as u32) < SERIALS
@@ -124,7 +130,8 @@ impl Peers {
         epochs: Rc<EpochPort>,
         keepalive: bool,
     ) -> Peers {
-        let doors = listeners.into_iter().map(|(port, listener)| Door { port, listener, pending: true });
+        let doors =
+            listeners.into_iter().map(|(port, listener)| Door { port, listener, pending: true, stumbled: false });
         Peers {
             listeners: doors.collect(),
             links: BTreeMap::new(),
@@ -288,7 +295,9 @@ impl Peers {
                 self.forget_lingering(serial);
             }
         }
-        self.listeners.iter_mut().for_each(|door| door.pending = true);
+        for door in &mut self.listeners {
+            door.pending |= std::mem::take(&mut door.stumbled);
+        }
     }
 
     /// The server stops: sends what goes out without waiting, and closes everything.

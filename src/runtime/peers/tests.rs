@@ -356,6 +356,7 @@ fn what_a_peer_said_last_is_heard_although_nothing_can_be_sent_to_it() {
     }
     until(&mut [&mut a], |one| one[0].has(2, Told::Closed));
     assert_eq!(a.machine.told, [(2, Told::Connected), (2, Told::Closed)]);
+    assert_eq!(a.machine.bytes[&2], b"last words");
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::base::{LinkId, Now, limits};
 use crate::replica::{Effects, PeerNews};
 
 /// Links others opened to us, at most: a stranger must not take the descriptors the journal needs.
-pub(super) const ACCEPTED_MAX: usize = 1024;
+pub(super) const ACCEPTED_MAX: usize = 512;
 
 /// Accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
@@ -47,6 +47,7 @@ impl Peers {
                         let dead = matches!(Errno::from_io_error(&error), Some(Errno::CONNABORTED | Errno::INTR));
                         self.listeners[index].pending = dead;
                         if !dead && error.kind() != io::ErrorKind::WouldBlock {
+                            self.listeners[index].stumbled = true;
                             let say = || format!("cannot accept a connection of a member: {error}");
                             self.complaints.say(now.mono, say);
                         }
