@@ -4,3 +4,12 @@
 //! tree, the journal and the sockets belong to those who drive them.
 //!
 //! Does not know: what a transaction means, when something is durable (it is told), or what a socket is.
+
+mod cadence;
+mod history;
+mod leader;
+mod learner;
+
+pub use history::{History, Plan};
+pub use leader::{Leader, LeaderEffect, LearnerReport, Timing};
+pub use learner::{Learner, LearnerEffect, Summary};
