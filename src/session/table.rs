@@ -91,6 +91,11 @@ impl SessionTable {
         self.sessions.get(&id).map(|session| session.timeout_ms)
     }
 
+    /// What its latest connection negotiated, in milliseconds.
+    pub fn live_timeout_ms(&self, id: SessionId) -> Option<i32> {
+        self.sessions.get(&id).map(|session| session.live_timeout_ms)
+    }
+
     pub fn contains(&self, id: SessionId) -> bool {
         self.sessions.contains_key(&id)
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Dialling -> Registering -LEADERINFO-> Promising -acceptedEpoch durable-> Summarized
-//!     -DIFF-> Syncing   -TRUNC-> Truncating -> Syncing   -SNAP-> Streaming -> Syncing
+//!     -DIFF-> Syncing    -TRUNC-> Truncating -> Syncing    -SNAP-> Streaming -> Syncing
 //!     -NEWLEADER-> Settling -all durable-> Adopting -currentEpoch durable, ACK-> Ready -UPTODATE-> Live
 //! ```
 //!
@@ -18,7 +18,8 @@ use bytes::Bytes;
 use super::cadence::Cadence;
 use crate::base::{Id, Instant, ServerId, SessionId, Zxid};
 use crate::codec::peer::{
-    self, Forwarded, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, Revalidate, Revalidated, cut, touches,
+    AckEpoch, Forwarded, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, Revalidate, Revalidated, cut,
+    encode_touches,
 };
 
 /// What the learner asks of its owner.
@@ -158,9 +159,7 @@ impl Learner {
     }
 
     fn send(&self, packet: &Packet, out: &mut Vec<LearnerEffect>) {
-        let mut bytes = Vec::new();
-        packet.encode(&mut bytes);
-        out.push(LearnerEffect::Send { bytes: bytes.into() });
+        out.push(LearnerEffect::Send { bytes: packet.to_bytes() });
     }
 
     fn leave(&mut self, why: impl Into<String>, out: &mut Vec<LearnerEffect>) {
@@ -302,7 +301,8 @@ impl Learner {
         now: Instant,
         out: &mut Vec<LearnerEffect>,
     ) -> Result<(), String> {
-        let version = peer::leader_protocol(packet.data.as_deref()).map_err(|malformed| malformed.0)?;
+        let data = packet.data.as_deref().unwrap_or_default();
+        let version = LeaderInfo::decode(data).map_err(|malformed| malformed.0)?.protocol_version;
         if version != PROTOCOL_VERSION {
             return Err(format!("the leader speaks protocol {version:#x}, this server {PROTOCOL_VERSION:#x}"));
         }
@@ -315,7 +315,7 @@ impl Learner {
         }
         if self.epoch == self.summary.accepted {
             // Promised before, perhaps to another leader: the answer is not to be counted.
-            self.summarize(-1, now, out);
+            self.summarize(AckEpoch::PROMISED_BEFORE, now, out);
         } else {
             self.enter(Stage::Promising, now);
             out.push(LearnerEffect::Promise { epoch: self.epoch });
@@ -331,9 +331,9 @@ impl Learner {
         }
     }
 
-    fn summarize(&mut self, current: i32, now: Instant, out: &mut Vec<LearnerEffect>) {
+    fn summarize(&mut self, current_epoch: i32, now: Instant, out: &mut Vec<LearnerEffect>) {
         self.enter(Stage::Summarized, now);
-        self.send(&Packet::with(PacketKind::AckEpoch, self.summary.last, peer::epoch_data(current)), out);
+        self.send(&Packet::with(PacketKind::AckEpoch, self.summary.last, AckEpoch { current_epoch }.encode()), out);
     }
 
     /// Everything above the TRUNC point is gone, here and on disk.
@@ -429,7 +429,7 @@ impl Learner {
 
     /// The answer to a ping: which sessions were heard since the last one.
     pub fn pong(&self, zxid: Zxid, sessions: &[(SessionId, i32)], out: &mut Vec<LearnerEffect>) {
-        self.send(&Packet::with(PacketKind::Ping, zxid, touches::encode(sessions)), out);
+        self.send(&Packet::with(PacketKind::Ping, zxid, encode_touches(sessions)), out);
     }
 
     /// A client's request that only the leader can order.

@@ -7,12 +7,6 @@ use super::{Leader, LeaderEffect, Outstanding};
 use crate::base::{LinkId, Zxid};
 use crate::codec::peer::{Packet, PacketKind};
 
-fn encoded(packet: &Packet) -> Bytes {
-    let mut bytes = Vec::new();
-    packet.encode(&mut bytes);
-    bytes.into()
-}
-
 impl Leader {
     /// Sends `record` to all who follow. It must be the next zxid of the epoch, and is logged here by the owner, who
     /// says so with [`Leader::on_own_durable`].
@@ -20,7 +14,7 @@ impl Leader {
         assert!(self.is_established(), "nothing is proposed before the epoch is established");
         assert!(self.last_proposed.is_right_before(zxid), "{zxid} does not follow {}", self.last_proposed);
         self.last_proposed = zxid;
-        let packet = encoded(&Packet::with(PacketKind::Proposal, zxid, record.clone()));
+        let packet = Packet::with(PacketKind::Proposal, zxid, record.clone()).to_bytes();
         let followers: Vec<LinkId> = self
             .links
             .iter()
@@ -57,7 +51,7 @@ impl Leader {
                 .outstanding
                 .iter()
                 .filter(|proposal| proposal.zxid > proposed)
-                .map(|proposal| encoded(&Packet::with(PacketKind::Proposal, proposal.zxid, proposal.record.clone())))
+                .map(|proposal| Packet::with(PacketKind::Proposal, proposal.zxid, proposal.record.clone()).to_bytes())
                 .collect();
             for packet in missing {
                 self.feed(link, packet, out);
@@ -127,10 +121,10 @@ impl Leader {
         for (link, observes) in links {
             let packet = if observes {
                 inform.get_or_insert_with(|| {
-                    encoded(&Packet::with(PacketKind::Inform, zxid, proposal.record.clone()))
+                    Packet::with(PacketKind::Inform, zxid, proposal.record.clone()).to_bytes()
                 })
             } else {
-                commit.get_or_insert_with(|| encoded(&Packet::bare(PacketKind::Commit, zxid)))
+                commit.get_or_insert_with(|| Packet::bare(PacketKind::Commit, zxid).to_bytes())
             };
             let packet = packet.clone();
             self.feed(link, packet, out);

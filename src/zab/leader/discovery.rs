@@ -3,7 +3,7 @@
 use super::links::LinkStage;
 use super::{Leader, LeaderEffect, Stage};
 use crate::base::{Instant, LinkId, Zxid};
-use crate::codec::peer::{self, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
+use crate::codec::peer::{AckEpoch, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
 
 /// An acceptedEpoch this far above everybody else's is a mistake or an attack: nobody is elected so often.
 const EPOCH_JUMP_MAX: i64 = 1 << 20;
@@ -18,6 +18,7 @@ impl Leader {
         out: &mut Vec<LeaderEffect>,
     ) -> Result<(), &'static str> {
         let info = LearnerInfo::decode(packet.data.as_deref()).map_err(|malformed| malformed.0)?;
+        let info = info.ok_or("it does not say who it is")?;
         if info.config_version > self.view.version {
             return Err("it has a newer list of servers than this leader");
         }
@@ -77,7 +78,7 @@ impl Leader {
 
     fn inform(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
         let zxid = self.epoch_zxid();
-        self.send(link, &Packet::with(PacketKind::LeaderInfo, zxid, peer::leader_info()), out);
+        self.send(link, &Packet::with(PacketKind::LeaderInfo, zxid, LeaderInfo { protocol_version: PROTOCOL_VERSION }.encode()), out);
         if let Some(state) = self.links.get_mut(&link) {
             state.stage = LinkStage::Informed;
         }
@@ -90,12 +91,13 @@ impl Leader {
         now: Instant,
         out: &mut Vec<LeaderEffect>,
     ) -> Result<(), &'static str> {
-        let epoch = peer::ack_epoch(packet.data.as_deref()).map_err(|malformed| malformed.0)?;
+        let data = packet.data.as_deref().unwrap_or_default();
+        let epoch = AckEpoch::decode(data).map_err(|malformed| malformed.0)?.current_epoch;
         let state = self.links.get_mut(&link).expect("its packet was just read");
         state.peer = packet.zxid;
         state.stage = LinkStage::Promised;
         // -1: it had promised this epoch before, so it is not counted again; a zxid of -1 is no history to count on.
-        if epoch != -1 {
+        if epoch != AckEpoch::PROMISED_BEFORE {
             if (i64::from(epoch), packet.zxid) > self.summary && self.stage < Stage::Established {
                 return Err("its history is newer than this leader's");
             }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Leader, LeaderEffect, Stage};
 use crate::base::{Instant, LinkId, ServerId, Zxid};
-use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidate, Revalidated, cut, touches};
+use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidate, Revalidated, cut, decode_touches};
 
 /// How far a learner is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -159,7 +159,7 @@ impl Leader {
                 Ok(())
             }
             (PacketKind::Ping, _) => {
-                let sessions = touches::decode(data).map_err(|malformed| malformed.0)?;
+                let sessions = decode_touches(data).map_err(|malformed| malformed.0)?;
                 if !sessions.is_empty() {
                     out.push(LeaderEffect::Heard { sessions });
                 }
@@ -172,7 +172,7 @@ impl Leader {
             }
             (PacketKind::Request, _) => {
                 let data = packet.data.ok_or("a request without data")?;
-                let request = Forwarded::decode(data).map_err(|malformed| malformed.0)?;
+                let request = Forwarded::decode(&data).map_err(|malformed| malformed.0)?;
                 out.push(LeaderEffect::Request { link, request, ids: packet.auth.unwrap_or_default() });
                 Ok(())
             }
@@ -195,9 +195,7 @@ impl Leader {
     }
 
     pub(super) fn send(&mut self, link: LinkId, packet: &Packet, out: &mut Vec<LeaderEffect>) {
-        let mut bytes = Vec::new();
-        packet.encode(&mut bytes);
-        self.feed(link, bytes.into(), out);
+        self.feed(link, packet.to_bytes(), out);
     }
 
     /// Queues whole packets (or a snapshot's stream) for a learner, behind everything queued so far.
@@ -210,10 +208,7 @@ impl Leader {
     }
 
     pub(super) fn ping(&mut self, out: &mut Vec<LeaderEffect>) {
-        let packet = Packet::bare(PacketKind::Ping, self.last_proposed);
-        let mut bytes = Vec::new();
-        packet.encode(&mut bytes);
-        let bytes = Bytes::from(bytes);
+        let bytes = Packet::bare(PacketKind::Ping, self.last_proposed).to_bytes();
         for (link, state) in &self.links {
             if state.stage >= LinkStage::Acked && state.held.is_none() {
                 out.push(LeaderEffect::Send { link: *link, bytes: bytes.clone() });
