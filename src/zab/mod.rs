@@ -13,3 +13,12 @@ mod learner;
 pub use history::{History, Plan};
 pub use leader::{Leader, LeaderEffect, LearnerReport, Timing};
 pub use learner::{Learner, LearnerEffect, Summary};
+pub mod election;
+pub mod view;
+pub mod vote;
+
+mod quorum;
+mod view_text;
+
+#[cfg(test)]
+mod election_tests;
