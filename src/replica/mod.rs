@@ -14,11 +14,14 @@
 
 mod boot;
 mod effects;
+mod epochs;
 mod hearing;
+mod history;
 mod multi;
 mod peer_io;
 mod propose;
 mod reaper;
+mod rebase;
 mod sessions;
 mod settings;
 mod snapshots;
@@ -28,6 +31,8 @@ mod tests;
 
 pub use boot::{BootError, BootMedia, Booted, boot};
 pub use effects::{Effects, Halt};
+pub use epochs::{EpochError, Epochs, JudgedEpochs, judge_epochs};
+pub use history::{State, records, reload};
 pub use peer_io::{EpochFile, PeerEffect, PeerNews, PeerPort};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 pub use survey::StartTimes;
@@ -59,6 +64,10 @@ pub struct Replica {
     waiting: VecDeque<Entry>,
     hearing: hearing::Hearing,
     snapshots: snapshots::Snapshots,
+    /// Another history on its way to disk.
+    rebase: Option<rebase::Rebase>,
+    /// What a start could not read, until there is something to take its place.
+    remains: Option<rebase::Remains>,
     reaper: reaper::Reaper,
     watch: survey::Watch,
     /// The disk failed: nothing is proposed or acknowledged any more.
@@ -95,6 +104,8 @@ impl Replica {
     /// The driver has delivered all the news it had: whatever queued becomes the next write.
     pub fn on_turn_end(&mut self, now: Now, out: &mut Effects) {
         self.start_due_snapshot(now, out);
+        self.open_waiting_snapshot(now, out);
+        self.stop_if_rebase_failed(out);
         self.write_next(now, out);
         self.release(out);
     }
@@ -106,6 +117,7 @@ impl Replica {
         self.last_committed = self.last_committed.max(durable.through());
         self.watch.on_landed(now, self.settings.slow_sync_ms);
         self.close_durable_snapshot(out);
+        self.settle_rebase(out);
         self.write_next(now, out);
         self.release(out);
     }
