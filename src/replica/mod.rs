@@ -20,14 +20,17 @@ mod boot;
 mod effects;
 mod ensemble;
 mod ensemble_settings;
+mod epochs;
 mod following;
 mod forwarding;
 mod hearing;
+mod history;
 mod leading;
 mod multi;
 mod peer_io;
 mod propose;
 mod reaper;
+mod rebase;
 mod sessions;
 mod settings;
 mod snapshots;
@@ -38,6 +41,8 @@ mod tests;
 pub use boot::{BootError, BootMedia, Booted, boot};
 pub use effects::{Effects, Halt, Reload};
 pub use ensemble_settings::EnsembleSettings;
+pub use epochs::{EpochError, Epochs, JudgedEpochs, judge_epochs};
+pub use history::{State, records, reload};
 pub use peer_io::{EpochFile, PeerEffect, PeerNews, PeerPort};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 pub use survey::StartTimes;
@@ -75,6 +80,10 @@ pub struct Replica {
     last_released: Zxid,
     hearing: hearing::Hearing,
     snapshots: snapshots::Snapshots,
+    /// Another history on its way to disk.
+    rebase: Option<rebase::Rebase>,
+    /// What a start could not read, until there is something to take its place.
+    remains: Option<rebase::Remains>,
     reaper: reaper::Reaper,
     watch: survey::Watch,
     /// `None` on a standalone server.
@@ -114,6 +123,8 @@ impl Replica {
     pub fn on_turn_end(&mut self, now: Now, out: &mut Effects) {
         self.send_proposals(now, out); // Before our own disk: the followers' write while ours does.
         self.start_due_snapshot(now, out);
+        self.open_waiting_snapshot(now, out);
+        self.stop_if_rebase_failed(out);
         self.write_next(now, out);
         self.release(out);
     }
@@ -131,6 +142,7 @@ impl Replica {
             self.last_committed = self.last_committed.max(durable.through());
         }
         self.close_durable_snapshot(out);
+        self.settle_rebase(out);
         self.write_next(now, out);
         self.release(out);
     }

@@ -100,6 +100,11 @@ impl Watch {
         }
     }
 
+    /// The zxids they belong to are those of another history.
+    pub(super) fn forget_digests(&mut self) {
+        self.digests.clear();
+    }
+
     pub(super) fn note_digest(&mut self, zxid: Zxid, digest: i64) {
         if zxid.0 % DIGEST_EVERY == 0 {
             if self.digests.len() == DIGESTS_MAX {

@@ -180,6 +180,8 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
         slow_sync_ms: journal.fsync_warning_threshold_ms,
         digest: journal.digest_enabled,
         close_session_lists_ephemerals: journal.close_session_txn_enabled,
+        heal_from_peers: false,
+        commit_log_count: 0,
         snapshots: SnapshotSettings {
             snap_count: u64::from(journal.snap_count),
             snap_bytes: journal.snap_size_limit_bytes,

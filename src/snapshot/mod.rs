@@ -15,7 +15,7 @@ mod format;
 mod read;
 mod write;
 
-pub use read::{Loaded, SnapshotError, load};
+pub use read::{Loaded, SnapshotError, load, read_head};
 pub use write::{SnapshotHead, SnapshotWriter};
 
 use crate::base::Zxid;
