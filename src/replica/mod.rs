@@ -28,6 +28,7 @@ mod history;
 mod leading;
 mod multi;
 mod peer_io;
+mod peers;
 mod propose;
 mod reaper;
 mod rebase;

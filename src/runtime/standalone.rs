@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use super::accept::{Admission, Refusal};
+use super::accept::{Admission, Refusal, ipv6_exists};
 use super::clock;
 use super::files::DataDirs;
 use super::host::{Board, Host};
@@ -50,6 +50,7 @@ pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeErr
         slow_write_ms: config.journal.fsync_warning_threshold_ms,
         spin_micros: u64::from(config.cores.spin_before_park_us),
         host: board.clone(),
+        peers: None,
     };
     let mut host = Host::new(config, &DataDirs::new(&config.journal.data_dir, &config.journal.data_log_dir));
     let first = host.clone();
@@ -84,10 +85,6 @@ fn addresses(config: &Config) -> Vec<SocketAddr> {
         Some(address) => vec![address],
         None => Vec::new(),
     }
-}
-
-fn ipv6_exists() -> bool {
-    std::net::TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 fn boot(dirs: &DataDirs, config: &Config, shard_count: u16, now: Now) -> Result<Booted<Shard, Replica>, String> {
