@@ -21,10 +21,8 @@ use super::forwarding::Forwarding;
 use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort, Replica};
 use crate::base::{Instant, LinkId, Now, ServerId, ShardId, Zxid};
 use crate::codec::vote::PeerState;
-use crate::mail::{Entry, ToShard};
-use crate::zab::election::{Election, ElectionEffect, ElectionSettings};
-use crate::zab::mesh::{LinkIds, Mesh, MeshEffect};
-use crate::zab::{History, Leader};
+use crate::mail::{Entry, MemberReport, ToShard};
+use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect, Timing};
 
 /// What a member is doing.
 pub(super) enum Role {
@@ -88,11 +86,6 @@ impl Ensemble {
         now: Now,
     ) -> Ensemble {
         let view = settings.view.clone();
-        let election = ElectionSettings {
-            notification_interval_min_ms: settings.notification_interval_min_ms,
-            notification_interval_max_ms: settings.notification_interval_max_ms,
-            ..ElectionSettings::default()
-        };
         let first = recent.first().map_or(last, |(zxid, _)| Zxid(zxid.0 - 1));
         let mut history = History::new(first, settings.commit_log_count);
         for (zxid, record) in recent {
@@ -100,7 +93,7 @@ impl Ensemble {
         }
         history.restart_if_not_at(last);
         Ensemble {
-            election: Election::new(settings.me, view.clone(), election, now.mono),
+            election: Election::new(settings.me, view.clone(), settings.election, now.mono),
             mesh: Mesh::new(settings.me, view, settings.mesh()),
             link_ids: LinkIds::default(),
             role: Role::Resting,
@@ -334,7 +327,11 @@ impl Replica {
             .filter(|(_, it)| matches!(it, Use::Learner | Use::Leader))
             .map(|(link, _)| *link)
             .collect();
-        ensemble.role = Role::Resting;
+        if let Role::Leading(leader) = std::mem::replace(&mut ensemble.role, Role::Resting) {
+            ensemble.uncommitted = leader.into_outstanding();
+        }
+        // Those never reached a follower, but they are in our journal.
+        ensemble.uncommitted.extend(self.proposals.drain(..));
         ensemble.looking_since = now.mono;
         ensemble.forwarding.clear();
         for link in links {
@@ -345,12 +342,18 @@ impl Replica {
             entry.answer = None;
         }
         self.serve_clients(false, out);
+        if self.is_rebasing() && !self.abort_rebase(out) {
+            // Too late to go back: the new history is getting its name, and memory is what the disk will hold.
+            if let Some(ensemble) = &mut self.ensemble {
+                ensemble.is_astray = false;
+            }
+        }
         self.look_when_at_rest(now, out);
     }
 
     /// Once nothing is on its way to the disk, memory, disk and vote say the same.
     pub(super) fn look_when_at_rest(&mut self, now: Now, out: &mut Effects) {
-        let at_rest = self.journal.is_at_rest() && !self.failed;
+        let at_rest = self.journal.is_idle() && !self.is_rebasing() && !self.failed;
         let Some(ensemble) = &mut self.ensemble else { return };
         if !matches!(ensemble.role, Role::Resting) || !at_rest || ensemble.epoch_writes > 0 {
             return;
@@ -362,10 +365,13 @@ impl Replica {
             return;
         }
         self.last_proposed = self.journal.last_durable();
+        // Logged is history now: committed or cut, as the next leader has it.
         for (zxid, record) in std::mem::take(&mut ensemble.uncommitted) {
             ensemble.history.push(zxid, record);
         }
         ensemble.role = Role::Looking;
+        // A crash between the rename of a new history and the write of its epoch: its end was never vouched for.
+        ensemble.is_dataless |= self.last_proposed.epoch() > ensemble.current_epoch;
         let last = if ensemble.is_dataless { Zxid::NONE } else { self.last_proposed };
         tracing::info!(zxid = %last, epoch = ensemble.current_epoch, "looking for a leader");
         let mut effects = Vec::new();
@@ -462,7 +468,69 @@ impl Replica {
     }
 }
 
+/// How often a leader of ours speaks, as a part of a tick: its silence is then noticed soon (see `zab::Cadence`).
+const PINGS_PER_TICK: u64 = 20;
+
+impl EnsembleSettings {
+    pub(super) fn init_ms(&self) -> u64 {
+        self.init_limit_ticks * self.tick_ms
+    }
+
+    pub(super) fn sync_ms(&self) -> u64 {
+        self.sync_limit_ticks * self.tick_ms
+    }
+
+    pub(super) fn dial_ms(&self) -> u64 {
+        self.connect_limit_ticks * self.tick_ms
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        Timing {
+            tick_ms: self.tick_ms,
+            init_ms: self.init_ms(),
+            sync_ms: self.sync_ms(),
+            ping_ms: (self.tick_ms / PINGS_PER_TICK).max(Replica::TICK_MS).min(self.tick_ms / 2),
+        }
+    }
+
+    /// What goes with NEWLEADER, and stands in `/zookeeper/config`.
+    pub(super) fn config_text(&self) -> String {
+        self.view.to_text()
+    }
+}
+
 impl Ensemble {
+    pub(super) fn report(&self) -> MemberReport {
+        let (peer_state, epoch) = match (&self.role, self.election.state()) {
+            (Role::Leading(leader), _) if leader.is_established() => ("leading - broadcast", leader.epoch()),
+            (Role::Leading(leader), _) => ("leading - discovery", leader.epoch()),
+            (Role::Following(following), PeerState::Observing) => (
+                if self.is_serving { "observing - broadcast" } else { "observing - synchronization" },
+                following.epoch(),
+            ),
+            (Role::Following(following), _) => (
+                if self.is_serving { "following - broadcast" } else { "following - synchronization" },
+                following.epoch(),
+            ),
+            _ => ("looking", self.current_epoch),
+        };
+        let (learners, pending_proposals) = match &self.role {
+            Role::Leading(leader) => (
+                leader.learners().map(|it| (it.server, it.votes, it.synced, it.acked)).collect(),
+                leader.outstanding_count() as u64,
+            ),
+            _ => (Vec::new(), self.forwarding.outstanding_count() as u64),
+        };
+        MemberReport {
+            peer_state,
+            epoch,
+            quorum_size: self.settings.view.voters().count() as u64,
+            election_ms: self.election_ms,
+            learners,
+            pending_proposals,
+        }
+    }
+
     /// As the reference's words and `mntr` name it.
     pub(super) fn state_name(&self) -> &'static str {
         match (&self.role, self.election.state()) {

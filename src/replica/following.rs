@@ -15,13 +15,14 @@ use bytes::Bytes;
 
 use super::ensemble::Role;
 use super::forwarding::{Pending, Renewal};
-use super::{Effects, EpochFile, PeerEffect, Reload, Replica};
+use super::history::{self, State};
+use super::{BootMedia, Effects, EpochFile, PeerEffect, Reload, Replica};
 use crate::base::{ErrorCode, Instant, LinkId, Now, Origin, ServerId, SessionId, ShardId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::Forwarded;
 use crate::codec::txn::{self, DIGEST_VERSION, Txn, TxnHeader};
 use crate::mail::{Answer, AnswerKind, Body, Changes, Connect, Entry, Submit, ToShard};
-use crate::session::{Owner, SessionTable};
+use crate::session::Owner;
 use crate::snapshot::StreamReader;
 use crate::zab::{Learner, LearnerEffect, Summary};
 
@@ -35,6 +36,7 @@ pub(super) struct Following {
     dialled: Instant,
     redial_at: Option<Instant>,
     reader: Option<Box<StreamReader>>,
+    snapshot_zxid: Zxid,
     /// The state in memory has another past than the disk: nothing is logged until it is published.
     rebasing: bool,
     /// Where a snapshot of it is being written.
@@ -47,6 +49,12 @@ pub(super) struct Following {
     /// Sessions heard since the last ping, with their timeouts.
     heard: BTreeMap<SessionId, i32>,
     began: Instant,
+}
+
+impl Following {
+    pub(super) fn epoch(&self) -> i64 {
+        self.learner.epoch()
+    }
 }
 
 impl Replica {
@@ -70,6 +78,7 @@ impl Replica {
             dialled: now.mono,
             redial_at: None,
             reader: None,
+            snapshot_zxid: Zxid::ZERO,
             rebasing: false,
             publishing: false,
             committed: Zxid::ZERO,
@@ -145,16 +154,16 @@ impl Replica {
     /// What is durable here may be acknowledged, and a settling learner may be at the end of it.
     pub(super) fn on_learner_durable(&mut self, now: Now, out: &mut Effects) {
         let through = self.journal.last_durable();
-        if let Some(following) = self.following()
-            && !following.rebasing
-        {
+        if self.following().is_some_and(|following| !following.rebasing) {
             self.with_learner(now, out, |learner, effects| learner.on_durable(through, effects));
         }
         self.settle(now, out);
     }
 
     fn on_learner_effects(&mut self, effects: Vec<LearnerEffect>, now: Now, out: &mut Effects) {
+        let rules = self.tree.rules();
         for effect in effects {
+            let field_bytes_max = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.settings.field_bytes_max);
             let Some(following) = self.following() else { return };
             match effect {
                 LearnerEffect::Send { bytes } => out.peer.push(PeerEffect::Send { link: following.link, bytes }),
@@ -164,7 +173,8 @@ impl Replica {
                 LearnerEffect::Truncate { to } => self.truncate(to, now, out),
                 LearnerEffect::Snapshot { zxid } => {
                     tracing::info!(mode = "Snap", %zxid, "synchronizing");
-                    following.reader = Some(Box::new(StreamReader::new(zxid)));
+                    following.snapshot_zxid = zxid;
+                    following.reader = Some(Box::new(StreamReader::new(rules, field_bytes_max)));
                 }
                 LearnerEffect::Stream { bytes } => self.on_stream(&bytes, now, out),
                 LearnerEffect::Proposal { zxid, record } => self.take_in(zxid, record, now, out),
@@ -207,15 +217,12 @@ impl Replica {
     }
 
     /// The reload for a TRUNC is done. `Err`: the disk has no such point in its history.
-    pub(super) fn on_truncated(&mut self, outcome: Result<(), String>, now: Now, out: &mut Effects) {
+    fn on_truncated(&mut self, outcome: Result<(), String>, now: Now, out: &mut Effects) {
         if self.following().is_none() {
             return;
         }
         match outcome {
-            Ok(()) => {
-                self.show_shards(out);
-                self.with_learner(now, out, |learner, effects| learner.on_truncated(now.mono, effects));
-            }
+            Ok(()) => self.with_learner(now, out, |learner, effects| learner.on_truncated(now.mono, effects)),
             Err(why) => {
                 // Not a zxid of ours: only a snapshot can bring the histories together (spec: quorum 25, T-9, D-11).
                 tracing::error!(why, "cannot cut the history where the leader says; a snapshot is asked for");
@@ -228,9 +235,8 @@ impl Replica {
     }
 
     fn on_stream(&mut self, bytes: &[u8], now: Now, out: &mut Effects) {
-        let rules = self.tree.rules();
-        let tick_ms = self.settings.tick_ms;
         let Some(following) = self.following() else { return };
+        let zxid = following.snapshot_zxid;
         let Some(reader) = &mut following.reader else { return };
         let used = match reader.push(bytes) {
             Ok(None) => return,
@@ -238,7 +244,7 @@ impl Replica {
             Err(what) => return self.leave_role(&format!("the leader's snapshot is bad: {what}"), now, out),
         };
         let Some(reader) = following.reader.take() else { return };
-        let loaded = match reader.into_loaded(rules) {
+        let loaded = match reader.into_loaded(zxid, now.wall) {
             Ok(loaded) => loaded,
             Err(what) => return self.leave_role(&format!("the leader's snapshot is bad: {what}"), now, out),
         };
@@ -246,26 +252,36 @@ impl Replica {
         following.is_fuzzy = true;
         tracing::info!(zxid = %loaded.zxid, znodes = loaded.tree.znode_count(), "snapshot received");
         self.mark_astray();
-        let mut sessions = SessionTable::new(tick_ms);
-        for (session, timeout_ms) in loaded.sessions {
-            sessions.open(session, timeout_ms, self.hearing.now());
-            self.max_session = self.max_session.max(session);
-        }
-        self.cancel_snapshot(out);
-        (self.tree, self.sessions) = (loaded.tree, sessions);
-        self.last_proposed = loaded.zxid;
-        self.last_committed = loaded.zxid;
-        self.restart_history(loaded.zxid);
-        self.show_shards(out);
+        self.adopt_elsewhere(loaded.into(), out);
         self.with_learner(now, out, |learner, effects| learner.on_streamed(&bytes[used..], now.mono, effects));
     }
 
-    /// The past is another one: nothing that waits or is remembered belongs to it.
-    pub(super) fn restart_history(&mut self, last: Zxid) {
-        self.waiting.clear();
+    /// Memory is a state the disk does not have, or has again: nothing that waits or is remembered belongs to it.
+    fn adopt_elsewhere(&mut self, state: State, out: &mut Effects) {
+        self.take_over(state, out);
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.uncommitted.clear();
-            ensemble.history.restart(last);
+            ensemble.history.restart(self.last_proposed);
+        }
+        self.show_shards(out);
+    }
+
+    /// What [`Effects::reload`](super::Effects) asked for: `media` is the disk as it is now.
+    pub fn on_reload(&mut self, what: Reload, media: &dyn BootMedia, now: Now, out: &mut Effects) {
+        match what {
+            Reload::All => match history::reload(media, &self.settings, self.last_durable()) {
+                Ok(state) => {
+                    self.adopt_elsewhere(state, out);
+                    self.on_memory_restored(now, out);
+                }
+                // It was readable at the start, and nothing but this process has written to it.
+                Err(what) => self.on_disk_failed(&format!("it cannot be read again: {what}"), out),
+            },
+            Reload::Through(to) => {
+                let state = history::reload(media, &self.settings, to);
+                let outcome = state.map(|state| self.adopt_elsewhere(state, out)).map_err(|what| what.to_string());
+                self.on_truncated(outcome, now, out);
+            }
         }
     }
 
@@ -283,8 +299,8 @@ impl Replica {
             return self.leave_role(&format!("transaction {zxid}: {what}"), now, out);
         }
         self.last_proposed = zxid;
-        let rebasing = self.following().is_some_and(|following| following.rebasing);
-        if !rebasing {
+        let is_disk_elsewhere = self.following().is_some_and(|following| following.rebasing && !following.publishing);
+        if !is_disk_elsewhere {
             self.journal.append(zxid, |bytes| bytes.extend_from_slice(&record));
             self.snapshots.on_record();
             self.watch.on_record(now);
@@ -402,7 +418,7 @@ impl Replica {
 
     /// NEWLEADER came: the history so far must be on disk before the epoch is.
     fn settle(&mut self, now: Now, out: &mut Effects) {
-        let at_rest = self.journal.is_at_rest();
+        let at_rest = self.journal.is_idle();
         let Some(following) = self.following() else { return };
         if !following.learner.is_settling() {
             return;
@@ -418,11 +434,12 @@ impl Replica {
 
     /// The new past is on disk, under its final name.
     pub(super) fn on_rebased(&mut self, now: Now, out: &mut Effects) {
-        let through = self.last_proposed;
+        let through = self.journal.last_durable();
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.is_astray = false;
             ensemble.is_dataless = false;
         }
+        self.look_when_at_rest(now, out); // The leader may be gone meanwhile.
         let Some(following) = self.following() else { return };
         following.rebasing = false;
         following.publishing = false;
@@ -490,7 +507,7 @@ impl Replica {
         if !valid || !self.sessions.contains(session) {
             return self.answer_now(origin, AnswerKind::Refused, out);
         }
-        self.take_over(session, Owner::Conn(origin));
+        self.hand_over(session, Owner::Conn(origin));
         self.sessions.touch(session, self.hearing.now(), timeout_ms);
         self.answer_now(origin, AnswerKind::Granted { session, timeout_ms }, out);
     }

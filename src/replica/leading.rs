@@ -231,7 +231,7 @@ impl Replica {
     fn on_revalidate(&mut self, link: LinkId, session: SessionId, timeout_ms: i32, now: Now, out: &mut Effects) {
         let valid = self.sessions.touch(session, self.hearing.now(), timeout_ms);
         if valid {
-            self.take_over(session, Owner::Learner(link));
+            self.hand_over(session, Owner::Learner(link));
         }
         self.with_leader(now, out, |leader, effects| {
             leader.revalidated(link, &Revalidated { session, valid }, effects);

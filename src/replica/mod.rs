@@ -28,7 +28,6 @@ mod history;
 mod leading;
 mod multi;
 mod peer_io;
-mod peers;
 mod propose;
 mod reaper;
 mod rebase;
@@ -143,7 +142,9 @@ impl Replica {
             self.last_committed = self.last_committed.max(durable.through());
         }
         self.close_durable_snapshot(out);
-        self.settle_rebase(out);
+        if self.settle_rebase(out) {
+            self.on_rebased(now, out);
+        }
         self.write_next(now, out);
         self.release(out);
     }

@@ -72,10 +72,15 @@ impl Replica {
             return;
         }
         assert!(self.rebase.is_none(), "a history is replaced while another is on its way");
+        self.take_over(state, out);
+        self.publish_rebase(now, out);
+    }
+
+    /// Memory is a history that the disk does not have: brings it there. What waits for a commit goes on waiting.
+    pub(super) fn publish_rebase(&mut self, now: Now, out: &mut Effects) {
         self.give_up_snapshot(out);
-        self.journal.restart(state.zxid);
-        let zxid = state.zxid;
-        self.take_over(state);
+        let zxid = self.last_proposed;
+        self.journal.restart(zxid);
         let snapshots = self.snapshots.forget_kept();
         self.rebase = Some(Rebase { zxid, stage: Stage::Writing, snapshots, segments: Vec::new() });
         self.start_snapshot(now, out);
@@ -116,11 +121,12 @@ impl Replica {
     pub fn adopt(&mut self, state: State, out: &mut Effects) {
         assert!(self.rebase.is_none() && self.journal.is_idle(), "a state is adopted while records are on their way");
         assert_eq!(state.zxid, self.journal.last_durable(), "the disk is at another zxid");
-        self.give_up_snapshot(out);
-        self.take_over(state);
+        self.take_over(state, out);
     }
 
-    fn take_over(&mut self, state: State) {
+    /// Memory becomes `state`, whatever the disk holds.
+    pub(super) fn take_over(&mut self, state: State, out: &mut Effects) {
+        self.give_up_snapshot(out);
         // Every session gets its whole timeout from now (parity SE-15).
         self.sessions = SessionTable::new(self.settings.tick_ms);
         for (session, timeout_ms) in &state.sessions {
@@ -163,8 +169,10 @@ impl Replica {
     }
 
     /// A batch has landed. Behind a published snapshot it is the one that settles which history counts.
-    pub(super) fn settle_rebase(&mut self, out: &mut Effects) {
-        let Some(rebase) = self.rebase.take_if(|rebase| rebase.stage == Stage::Published) else { return };
+    ///
+    /// Returns whether that was it: the history may be acknowledged.
+    pub(super) fn settle_rebase(&mut self, out: &mut Effects) -> bool {
+        let Some(rebase) = self.rebase.take_if(|rebase| rebase.stage == Stage::Published) else { return false };
         tracing::info!(zxid = %rebase.zxid, "this server's history was replaced");
         out.disk.extend(rebase.snapshots.into_iter().map(DiskEffect::DeleteSnapshot));
         for segment in rebase.segments {
@@ -175,5 +183,6 @@ impl Replica {
             out.disk.extend(snapshots.map(DiskEffect::SetAsideSnapshot));
             out.disk.extend(remains.segments.into_iter().map(DiskEffect::SetAsideSegment));
         }
+        true
     }
 }

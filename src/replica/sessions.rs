@@ -33,12 +33,12 @@ impl Replica {
         if !self.sessions.touch(connect.session, self.hearing.now(), connect.timeout_ms) {
             return self.answer(origin, AnswerKind::Refused);
         }
-        self.take_over(connect.session, Owner::Conn(origin));
+        self.hand_over(connect.session, Owner::Conn(origin));
         self.answer(origin, AnswerKind::Granted { session: connect.session, timeout_ms: connect.timeout_ms });
     }
 
     /// The session's client is there now; a connection of ours that had it before is hung up on (parity SE-23).
-    pub(super) fn take_over(&mut self, session: SessionId, owner: Owner) {
+    pub(super) fn hand_over(&mut self, session: SessionId, owner: Owner) {
         if let Some(Owner::Conn(before)) = self.sessions.owner(session)
             && owner != Owner::Conn(before)
         {
@@ -56,6 +56,15 @@ impl Replica {
         let (zxid, changes) = self.propose_own(session, Xid::default(), &txn, now);
         let kind = AnswerKind::Granted { session, timeout_ms: connect.timeout_ms };
         self.wait(zxid, changes, Some(Answer { to: connect.origin, kind }));
+    }
+
+    /// Ends a connection of ours without a word. In its turn where there are turns; without a leader, at once.
+    pub(super) fn hang_up(&mut self, origin: Origin, out: &mut Effects) {
+        if self.orders() {
+            self.answer(origin, AnswerKind::Hangup);
+        } else {
+            self.answer_now(origin, AnswerKind::Hangup, out);
+        }
     }
 
     /// The client ended its session: its request is answered once the end is durable, then it is hung up on.

@@ -4,6 +4,8 @@ use crate::prep::Rules;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// `None`: standalone.
+    pub ensemble: Option<super::EnsembleSettings>,
     pub rules: Rules,
     /// Milliseconds; the width of an expiry bucket (`tickTime`).
     pub tick_ms: u64,

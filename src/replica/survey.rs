@@ -174,7 +174,9 @@ impl Replica {
         };
         let report = ReplicaReport {
             host: self.watch.survey.host().clone(),
-            server_state: "standalone",
+            is_serving: self.is_serving(),
+            server_state: self.ensemble.as_ref().map_or("standalone", |ensemble| ensemble.state_name()),
+            member: self.ensemble.as_ref().map(|ensemble| ensemble.report()),
             last_zxid: self.last_committed,
             uptime_ms: now.mono.millis_since(self.watch.started),
             outstanding_count: self.waiting.iter().filter(|entry| entry.answer.is_none()).count() as u64,

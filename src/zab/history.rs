@@ -72,6 +72,13 @@ impl History {
         self.last = last;
     }
 
+    /// The state is at `last`: what is kept must lead there.
+    pub fn restart_if_not_at(&mut self, last: Zxid) {
+        if self.last != last {
+            self.restart(last);
+        }
+    }
+
     /// The kept records above `after`, oldest first.
     pub fn above(&self, after: Zxid) -> impl Iterator<Item = &(Zxid, Bytes)> {
         let from = self.records.partition_point(|(zxid, _)| *zxid <= after);

@@ -144,6 +144,11 @@ impl Learner {
         self.epoch
     }
 
+    /// No connection stands yet.
+    pub fn is_dialling(&self) -> bool {
+        self.stage == Stage::Dialling
+    }
+
     pub fn is_live(&self) -> bool {
         self.stage == Stage::Live
     }

@@ -13,8 +13,6 @@
 mod broadcast;
 mod discovery;
 mod links;
-#[cfg(test)]
-mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -169,6 +167,11 @@ impl Leader {
             synced: link.stage == LinkStage::Live,
             acked: link.acked,
         })
+    }
+
+    /// Proposed and never committed, oldest first: what the end of a term leaves behind.
+    pub fn into_outstanding(self) -> VecDeque<(Zxid, Bytes)> {
+        self.outstanding.into_iter().map(|proposal| (proposal.zxid, proposal.record)).collect()
     }
 
     pub fn outstanding_count(&self) -> usize {
