@@ -25,7 +25,7 @@ pub struct EpochsOnDisk {
     pub accepted: Option<i64>,
     pub current: Option<i64>,
     /// Of a `currentEpoch.tmp` that was never renamed. One that is not whole counts as none.
-    pub current_unfinished: Option<i64>,
+    pub current_tmp: Option<i64>,
 }
 
 /// Reads what an earlier run left. `folder`: where the snapshots lie.
@@ -48,7 +48,7 @@ pub fn read(folder: &Path) -> io::Result<EpochsOnDisk> {
     Ok(EpochsOnDisk {
         accepted: number(&path(folder, EpochFile::Accepted))?,
         current: number(&current)?,
-        current_unfinished: number(&unfinished(&current)).unwrap_or(None),
+        current_tmp: number(&unfinished(&current)).unwrap_or(None),
     })
 }
 
@@ -167,7 +167,7 @@ mod tests {
 
         fs::write(root.join("currentEpoch"), "7\nrest").unwrap();
         fs::write(root.join("currentEpoch.tmp"), "8").unwrap();
-        let expected = EpochsOnDisk { accepted: Some(12), current: Some(7), current_unfinished: Some(8) };
+        let expected = EpochsOnDisk { accepted: Some(12), current: Some(7), current_tmp: Some(8) };
         assert_eq!(read(&root).unwrap(), expected);
         fs::remove_dir_all(&root).unwrap();
     }
@@ -176,7 +176,7 @@ mod tests {
     fn a_torn_file_is_an_error_unless_it_was_never_renamed() {
         let root = scratch("torn");
         fs::write(root.join("currentEpoch.tmp"), "").unwrap();
-        assert_eq!(read(&root).unwrap().current_unfinished, None);
+        assert_eq!(read(&root).unwrap().current_tmp, None);
         fs::write(root.join("acceptedEpoch"), "x1").unwrap();
         let text = read(&root).unwrap_err().to_string();
         assert!(text.contains("acceptedEpoch") && text.contains("x1"), "{text}");

@@ -21,6 +21,7 @@ mod accept;
 mod clock;
 mod disk;
 mod driver;
+mod ensemble;
 mod epochs;
 mod files;
 mod host;
@@ -39,7 +40,8 @@ mod standalone;
 mod stop;
 
 pub use accept::{Admission, NoLimits, Refusal};
-pub use epochs::EpochsOnDisk;
+pub use ensemble::{ensemble_settings, peer_setup};
+pub use epochs::{EpochsOnDisk, read as read_epochs};
 pub use files::{DataDirs, LockError};
 pub use host::{Board, Host};
 pub use machines::{ReplicaMachine, ShardMachine};

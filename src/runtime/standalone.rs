@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::accept::{Admission, Refusal, ipv6_exists};
 use super::clock;
+use super::ensemble::peer_setup;
 use super::files::DataDirs;
 use super::host::{Board, Host};
 use super::placement::Place;
@@ -50,7 +51,7 @@ pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeErr
         slow_write_ms: config.journal.fsync_warning_threshold_ms,
         spin_micros: u64::from(config.cores.spin_before_park_us),
         host: board.clone(),
-        peers: None,
+        peers: peer_setup(config),
     };
     let mut host = Host::new(config, &DataDirs::new(&config.journal.data_dir, &config.journal.data_log_dir));
     let first = host.clone();
@@ -170,7 +171,8 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
             enforce_quota: config.auth.enforce_quota,
         },
         tick_ms: u64::from(config.client.tick_time_ms),
-        server_id: 1, // Standalone, whatever myid says (parity SE-02).
+        // 1 when standalone, whatever myid says (parity SE-02); of a member's number the low byte.
+        server_id: config.ensemble.as_ref().map_or(1, |ensemble| ensemble.my_id as u8),
         shard_count,
         segment_bytes: journal.prealloc_bytes,
         reconfig_enabled: config.quorum.reconfig_enabled,

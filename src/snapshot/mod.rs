@@ -19,13 +19,9 @@ pub mod stream;
 mod stream_read;
 mod write;
 
-<<<<<<< HEAD
 pub use read::{Loaded, SnapshotError, load, read_head};
-=======
-pub use read::{Loaded, SnapshotError, load};
 pub use stream::{StreamChunks, StreamWriter};
 pub use stream_read::StreamReader;
->>>>>>> codec
 pub use write::{SnapshotHead, SnapshotWriter};
 
 use crate::base::Zxid;

@@ -80,10 +80,8 @@ impl View {
 fn member_text(member: &Member) -> String {
     let mut addresses: Vec<&MemberAddress> = member.addresses.iter().collect();
     addresses.sort();
-    let addresses: Vec<String> = addresses
-        .iter()
-        .map(|at| format!("{}:{}:{}", bracketed(&at.host), at.quorum_port, at.election_port))
-        .collect();
+    let addresses: Vec<String> =
+        addresses.iter().map(|at| format!("{}:{}:{}", bracketed(&at.host), at.quorum_port, at.election_port)).collect();
     let role = if member.observer { "observer" } else { "participant" };
     let client = member.client.as_ref().map(|client| format!(";{client}")).unwrap_or_default();
     format!("{}:{role}{client}", addresses.join("|"))

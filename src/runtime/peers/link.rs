@@ -45,10 +45,6 @@ impl Output {
         self.cost
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.pieces.is_empty()
-    }
-
     pub fn clear(&mut self) {
         *self = Output::default();
     }

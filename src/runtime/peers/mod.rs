@@ -16,6 +16,10 @@ mod dial;
 mod link;
 mod listen;
 mod resolve;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_driver;
 mod traffic;
 
 use std::collections::BTreeMap;

@@ -17,7 +17,7 @@ use crate::base::{LinkId, Now, limits};
 use crate::replica::{Effects, PeerNews};
 
 /// Links others opened to us, at most: a stranger must not take the descriptors the journal needs.
-const ACCEPTED_MAX: usize = 1024;
+pub(super) const ACCEPTED_MAX: usize = 1024;
 
 /// Accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 64;
