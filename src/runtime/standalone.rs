@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::accept::{Admission, Refusal, ipv6_exists};
 use super::clock;
+use super::ensemble::ensemble_settings;
 use super::ensemble::peer_setup;
 use super::files::DataDirs;
 use super::host::{Board, Host};
@@ -165,6 +166,7 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
     let (journal, znode) = (&config.journal, &config.znode);
     let never_used_ms = znode.container_max_never_used_interval_ms;
     replica::Settings {
+        ensemble: ensemble_settings(config),
         rules: Rules {
             auth: auth_rules(&config.auth),
             extended_types: znode.extended_types_enabled,
@@ -200,6 +202,7 @@ fn shard_settings(config: &Config, shard: u16, shard_count: u16) -> shard::Setti
     shard::Settings {
         shard: ShardId(shard),
         shard_count,
+        serves_from_start: config.ensemble.is_none(),
         frame_bytes_max: client.jute_max_buffer_bytes as usize,
         field_bytes_max: client.jute_max_buffer_bytes.saturating_add(client.jute_max_buffer_extra_bytes) as usize,
         session_timeout_min_ms: client.min_session_timeout_ms as i32,

@@ -74,6 +74,7 @@ impl Plan {
 
     fn replica_settings(&self) -> replica::Settings {
         replica::Settings {
+            ensemble: None,
             reconfig_enabled: false,
             slow_sync_ms: 1000,
             rules: Rules { auth: AuthRules::default(), extended_types: self.extended_types, enforce_quota: false },
