@@ -322,9 +322,7 @@ impl Election {
         match self.votes.get(&voter) {
             Some(ballot) => ballot.state == PeerState::Looking || ballot.vote.leader == self.proposal.leader,
             // A leader that cannot be reached is not waited for, but not elected in haste either.
-            None => {
-                self.data_less.contains(&voter) || (self.gone.contains(&voter) && voter != self.proposal.leader)
-            }
+            None => self.data_less.contains(&voter) || (self.gone.contains(&voter) && voter != self.proposal.leader),
         }
     }
 

@@ -6,9 +6,11 @@
 //! Does not know: what a transaction means, when something is durable (it is told), or what a socket is.
 
 pub mod election;
+pub mod mesh;
 pub mod view;
 pub mod vote;
 
+mod mesh_peer;
 mod quorum;
 mod view_text;
 

@@ -80,10 +80,8 @@ impl View {
 fn member_text(member: &Member) -> String {
     let mut addresses: Vec<&MemberAddress> = member.addresses.iter().collect();
     addresses.sort();
-    let addresses: Vec<String> = addresses
-        .iter()
-        .map(|at| format!("{}:{}:{}", bracketed(&at.host), at.quorum_port, at.election_port))
-        .collect();
+    let addresses: Vec<String> =
+        addresses.iter().map(|at| format!("{}:{}:{}", bracketed(&at.host), at.quorum_port, at.election_port)).collect();
     let role = if member.observer { "observer" } else { "participant" };
     let client = member.client.as_ref().map(|client| format!(";{client}")).unwrap_or_default();
     format!("{}:{role}{client}", addresses.join("|"))
@@ -215,7 +213,10 @@ fn unescape(chars: &mut std::str::Chars<'_>) -> Result<char, String> {
         Some('f') => '\u{c}',
         Some('u') => {
             let digits: String = chars.take(4).collect();
-            let code = u32::from_str_radix(&digits, 16).map_err(|_| format!("\\u{digits}: not a character"))?;
+            if digits.len() != 4 || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+                return Err(format!("\\u{digits}: not a character"));
+            }
+            let code = u32::from_str_radix(&digits, 16).expect("four hexadecimal digits");
             char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
         }
         Some(c) => c,
