@@ -27,3 +27,5 @@ pub use vote::Vote;
 
 #[cfg(test)]
 mod election_tests;
+#[cfg(test)]
+mod mesh_tests;
