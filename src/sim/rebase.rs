@@ -262,14 +262,19 @@ fn seen_on(disk: &Disk) -> Result<Seen, String> {
     Ok(seen(&state))
 }
 
-/// `count` creates behind a session, over more than one segment, with a snapshot every four to eight.
+/// `count` creates behind a session, with a snapshot every four to eight.
 fn history(name: &'static str, count: usize) -> Rig {
+    history_with(name, count, &[])
+}
+
+/// As [`history`]; the creates in `large` have so much data that two of them nearly fill a segment.
+fn history_with(name: &'static str, count: usize, large: &[usize]) -> Rig {
     let mut rig = Rig::on(Disk::default(), name);
     rig.settle();
     rig.connect();
     rig.settle();
     for number in 0..count {
-        rig.create(number, if number == 3 || number % 12 == 7 { 2_900_000 } else { 100 });
+        rig.create(number, if large.contains(&number) { 2_900_000 } else { 100 });
         rig.settle();
     }
     assert_eq!(rig.on_disk().0, count as i64 + 1);
@@ -280,7 +285,7 @@ fn cut_everywhere(before: &Rig, what: &str, state: impl Fn() -> State, appended:
     let old = before.on_disk();
     let (mut olds, mut news, mut halves) = (0, 0, 0);
     for fuse in 0.. {
-        let mut whole = false;
+        let mut whole = true;
         for seed in 0..3 {
             let mut rig = Rig::on(before.disk.clone(), "behind");
             rig.dice = Rng::new(u64::from(fuse) << 8 | seed);
@@ -306,17 +311,18 @@ fn cut_everywhere(before: &Rig, what: &str, state: impl Fn() -> State, appended:
                 }
             }
             rig.settle();
-            whole |= rig.is_alive();
+            let done = rig.is_alive();
+            whole &= done;
             let must_be_new = rig.replica.rebase_is_durable() && rig.steps > 0;
             let story = rig.disk.cut(&mut rig.dice);
             let found = seen_on(&rig.disk).unwrap_or_else(|why| panic!("{what}, cut at {fuse}/{seed} ({story}): {why}"));
             let is_new = allowed.contains(&found);
             assert!(is_new || found == old, "{what}, cut at {fuse}/{seed}: neither old nor new ({story}): {found:?}");
             assert!(is_new || !must_be_new, "{what}, cut at {fuse}/{seed}: durable, but gone ({story})");
-            assert!(!whole || found == *allowed.last().unwrap(), "{what}: all of it was done");
+            assert!(!done || found == *allowed.last().unwrap(), "{what}: all of it was done");
             news += u32::from(is_new && found != old);
             olds += u32::from(found == old);
-            halves += u32::from(is_new && !whole);
+            halves += u32::from(is_new && !done);
             // It goes on from there, once and again, whatever comes back of deleted files.
             let mut again = Rig::on(rig.disk, "again");
             again.settle();
@@ -339,9 +345,10 @@ fn cut_everywhere(before: &Rig, what: &str, state: impl Fn() -> State, appended:
 
 #[test]
 fn a_cut_tail_stays_cut_or_was_never_cut() {
-    let before = history("old", 14);
-    cut_everywhere(&before, "TRUNC", || before.state_at(6), 0);
-    cut_everywhere(&before, "TRUNC and more", || before.state_at(9), 3);
+    let before = history_with("old", 12, &[3, 5, 7]);
+    assert!(before.replica.tree().get("/old-7").is_some() && before.disk.segment_ids().len() > 1);
+    cut_everywhere(&before, "TRUNC", || before.state_at(4), 0);
+    cut_everywhere(&before, "TRUNC and more", || before.state_at(5), 3);
 }
 
 #[test]
@@ -391,6 +398,7 @@ fn a_rebase_given_up_leaves_the_old_history_unless_it_is_too_late() {
             let state = rig.state_at(rig.replica.last_durable().0);
             assert_eq!(seen(&state), old);
             rig.turn(|replica, _, out| replica.adopt(state, out));
+            rig.connect();
             rig.create(90, 10);
             rig.settle();
             // Another attempt begins where the first would have.
@@ -457,7 +465,7 @@ fn a_member_whose_data_is_damaged_waits_for_another_history() {
     let longer = history("other", 16);
     let mut rig = history("old", 9);
     let first = rig.disk.segment_ids()[0];
-    for offset in [200, 5000] {
+    for offset in [4096 + 100, 2 * 4096 + 100] {
         let mut disk = rig.disk.clone();
         disk.toggle(super::disk::Flip::Segment { segment: first.0, offset, mask: 4 });
         let media = Media { disk: &disk, hide: 0 };
@@ -475,7 +483,7 @@ fn a_member_whose_data_is_damaged_waits_for_another_history() {
         let mut out = Effects::default();
         assert!(rig.replica.abort_rebase(&mut out));
         rig.carry_out(out);
-        rig.turn(|replica, _, out| replica.adopt(longer_empty(), out));
+        rig.turn(|replica, _, out| replica.adopt(nothing(), out));
         rig.settle();
         assert!(!rig.replica.rebase_is_durable());
         rig.rebase(longer.state_at(17));
@@ -488,6 +496,6 @@ fn a_member_whose_data_is_damaged_waits_for_another_history() {
     panic!("no flip was damage");
 }
 
-fn longer_empty() -> State {
+fn nothing() -> State {
     State::empty(crate::tree::OwnerRules { extended_types: true, ..Default::default() })
 }
