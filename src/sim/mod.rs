@@ -29,6 +29,8 @@ mod line;
 mod model;
 mod net;
 mod reads;
+#[cfg(test)]
+mod rebase;
 mod rng;
 mod server;
 mod talk;
