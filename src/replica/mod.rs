@@ -25,7 +25,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-pub use boot::{BootError, BootMedia, Booted, boot};
+pub use boot::{BootError, BootMedia, Booted, NoMedia, boot};
 pub use effects::{Effects, Halt};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 pub use survey::StartTimes;
@@ -59,6 +59,8 @@ pub struct Replica {
     snapshots: snapshots::Snapshots,
     reaper: reaper::Reaper,
     watch: survey::Watch,
+    /// The first batch of this start is on disk.
+    settled: bool,
     /// The disk failed: nothing is proposed or acknowledged any more.
     failed: bool,
 }
@@ -74,6 +76,12 @@ impl Replica {
 
     pub fn last_committed(&self) -> Zxid {
         self.last_committed
+    }
+
+    /// May clients be let in? Not before the first batch of this start has landed: what recovery read may come from a
+    /// page cache that was never synced, and a server whose disk cannot be written must not answer at all.
+    pub fn may_serve(&self) -> bool {
+        self.settled && !self.failed
     }
 
     /// News from a shard. Batches are formed in [`Replica::on_turn_end`].
@@ -102,6 +110,7 @@ impl Replica {
         let durable = self.journal.landed(batch);
         assert!(durable.through() <= self.last_proposed, "only proposals are ever written");
         self.last_committed = self.last_committed.max(durable.through());
+        self.settled = true;
         self.watch.on_landed(now, self.settings.slow_sync_ms);
         self.close_durable_snapshot(out);
         self.write_next(now, out);

@@ -283,10 +283,7 @@ impl World {
                 Shard::new(self.plan.shard_settings(shard), tree, Zxid(applied), now.mono)
             })
             .collect();
-        let mut server = Server::new(booted.replica, shards, applied);
-        // A segment may be older than the first snapshot: a cut in the middle of the first start.
-        server.open_snapshot = !self.disk.snapshot_zxids().is_empty();
-        self.server = Some(server);
+        self.server = Some(Server::new(booted.replica, shards, applied));
         let life = self.life;
         self.plan_in(0, Happening::ReplicaTick { life });
         for shard in 0..usize::from(self.plan.shard_count) {
