@@ -5,7 +5,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::{OPEN, Server, free_port};
+use support::{OPEN, Server, free_port, scratch};
 use zookeeper_client as zk;
 
 #[tokio::test]
@@ -178,4 +178,17 @@ fn a_second_server_on_the_same_data_is_refused() {
         server.data.display()
     );
     assert!(text.contains(&holder), "{text}");
+}
+
+#[test]
+fn a_missing_data_directory_is_not_created_where_that_is_forbidden() {
+    let directory = scratch("autocreate");
+    let (settings, data) = (directory.join("zoo.cfg"), directory.join("unmounted"));
+    let text = format!("clientPort={}\ndataDir={}\ndatadir.autocreate=false\n", free_port(), data.display());
+    std::fs::write(&settings, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ringkeeper")).arg("serve").arg(&settings).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("unmounted does not exist") && !data.exists(), "{text}");
+    std::fs::remove_dir_all(&directory).unwrap();
 }
