@@ -28,6 +28,7 @@ mod judge;
 mod line;
 mod model;
 mod net;
+mod quotas;
 mod reads;
 mod rng;
 mod server;
