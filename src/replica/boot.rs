@@ -29,6 +29,27 @@ pub trait BootMedia {
     }
 }
 
+/// A disk on which there is nothing yet.
+pub struct NoMedia;
+
+impl BootMedia for NoMedia {
+    fn snapshots(&self) -> io::Result<Vec<Zxid>> {
+        Ok(Vec::new())
+    }
+
+    fn read_snapshot(&self, _: Zxid) -> io::Result<Box<dyn Read>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn segments(&self) -> io::Result<Vec<SegmentId>> {
+        Ok(Vec::new())
+    }
+
+    fn read_segment(&self, _: SegmentId) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
 /// Why a server cannot start from its data.
 #[derive(Debug)]
 pub enum BootError {
@@ -209,6 +230,7 @@ fn assemble(
         remains,
         reaper: Reaper::new(settings.reaper.clone(), now.mono),
         watch: survey::Watch::new(settings.shard_count, now),
+        settled: false,
         failed: false,
         tree: state.tree,
         settings,

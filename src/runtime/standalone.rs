@@ -25,6 +25,7 @@ use crate::tree::auth::AuthRules;
 ///
 /// Errors: [`ServeError`], each saying what to change.
 pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeError> {
+    find_directories(config)?;
     let places: Vec<Place> = placement
         .cores
         .iter()
@@ -73,6 +74,21 @@ pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeErr
             }
         },
     )
+}
+
+/// ZK: FileTxnSnapLog refuses a directory that is missing where it may not create one.
+fn find_directories(config: &Config) -> Result<(), ServeError> {
+    let journal = &config.journal;
+    let missing = [(&journal.data_dir, "dataDir"), (&journal.data_log_dir, "dataLogDir")]
+        .into_iter()
+        .find(|(directory, _)| !journal.datadir_autocreate && !directory.is_dir());
+    match missing {
+        None => Ok(()),
+        Some((directory, key)) => Err(ServeError::Boot(format!(
+            "{key} {} does not exist and datadir.autocreate=false: create it, or mount the disk it is on",
+            directory.display()
+        ))),
+    }
 }
 
 /// Enough for a burst of clients that reconnect at once; Java's own default of 50 makes them time out.
@@ -176,7 +192,7 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
         // 1 when standalone, whatever myid says (parity SE-02); of a member's number the low byte.
         server_id: config.ensemble.as_ref().map_or(1, |ensemble| ensemble.my_id as u8),
         shard_count,
-        segment_bytes: journal.prealloc_bytes,
+        segment_bytes: journal.segment_bytes(),
         reconfig_enabled: config.quorum.reconfig_enabled,
         slow_sync_ms: journal.fsync_warning_threshold_ms,
         digest: journal.digest_enabled,

@@ -98,7 +98,6 @@ struct ShardStats {
     received: u64,
     sent: u64,
     response_sizes: Sizes,
-    auth_failed: u64,
 }
 
 impl Shard {

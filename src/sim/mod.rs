@@ -28,6 +28,7 @@ mod judge;
 mod line;
 mod model;
 mod net;
+mod quotas;
 mod reads;
 #[cfg(test)]
 mod rebase;

@@ -27,5 +27,3 @@ pub use vote::Vote;
 
 #[cfg(test)]
 mod election_tests;
-#[cfg(test)]
-mod mesh_tests;
