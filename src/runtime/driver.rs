@@ -99,6 +99,7 @@ pub struct Driver<S, R> {
     shard_tick_due: bool,
     /// The last turn could not do everything.
     work_left: bool,
+    said_serving: bool,
     said_quiet: bool,
     /// As this turn began, no shard had anything left to say.
     saw_all_quiet: bool,
@@ -110,7 +111,7 @@ const TICK: u64 = u64::MAX - 1;
 const ACCEPT: u64 = u64::MAX - 2;
 
 /// How long turns may follow each other before the executor's other tasks, and its ring, are looked at.
-const BURST_MICROS: u64 = 200;
+const BURST_MICROS: u64 = 1_000;
 
 /// The stop waits this long for clients to take their last replies.
 const LAST_REPLIES_MS: u64 = 1_000;
@@ -155,6 +156,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             news: Vec::new(),
             shard_tick_due: false,
             work_left: false,
+            said_serving: false,
             said_quiet: false,
             saw_all_quiet: false,
             closing_since: None,
@@ -177,11 +179,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             if busy {
                 busy_at = now.mono;
             }
-            // While the disk has work of ours the ring must be looked at soon, and a burst must not starve the
-            // executor's other tasks; otherwise the next turn follows at once, or after a look around.
-            let stay = if self.awaits_disk() {
-                false
-            } else if busy {
+            // The next turn follows at once, or after a look around, but a burst must not starve the executor's other
+            // tasks.
+            let stay = if busy {
                 now.mono.micros_since(burst_since) < BURST_MICROS
             } else {
                 now.mono.micros_since(busy_at) < self.spin_micros
@@ -206,7 +206,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             if quieting {
                 shard.acceptor = None;
             }
-            if let Some(acceptor) = &mut shard.acceptor {
+            if phase > Phase::Starting
+                && let Some(acceptor) = &mut shard.acceptor
+            {
                 busy |= acceptor.turn(now, &mut self.arrived);
             }
             if let Some(arrivals) = &mut shard.arrivals {
@@ -333,6 +335,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 DiskNews::SnapshotFailed(zxid, what) => replica.machine.on_snapshot_failed(zxid, &what),
             }
         }
+        if !self.said_serving && replica.machine.may_serve() {
+            self.said_serving = true;
+            self.stop.serve();
+        }
         replica.machine.on_turn_end(now, says);
         self.carry_out_replica(now);
         if let Some(shard) = &mut self.shard {
@@ -402,7 +408,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
 
     fn has_ended(&mut self, now: Now, phase: Phase) -> bool {
         match phase {
-            Phase::Running | Phase::Quieting => false,
+            Phase::Starting | Phase::Running | Phase::Quieting => false,
             Phase::Halted => true,
             Phase::Flushed => {
                 if let Some(peers) = self.replica.as_mut().and_then(|replica| replica.peers.as_mut()) {
@@ -444,10 +450,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         self.wake.awake();
     }
 
-    /// A batch or a segment is on its way to the disk, or its news on the way here.
-    fn awaits_disk(&self) -> bool {
-        self.replica.as_ref().is_some_and(|replica| !replica.disk.journal_is_idle())
-            || self.peers().is_some_and(Peers::awaits_disk)
+    /// An epoch file is being written by a task of this executor.
+    fn awaits_epoch(&self) -> bool {
+        self.peers().is_some_and(Peers::awaits_disk)
     }
 
     fn peers(&self) -> Option<&Peers> {
@@ -458,9 +463,12 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         let shard_has = self.shard.as_ref().is_some_and(|shard| {
             shard.from_replica.as_ref().is_some_and(Inbox::has_mail)
                 || shard.arrivals.as_ref().is_some_and(Inbox::has_mail)
-                || shard.acceptor.as_ref().is_some_and(Acceptor::has_pending)
+                || (phase > Phase::Starting && shard.acceptor.as_ref().is_some_and(Acceptor::has_pending))
         });
-        let replica_has = self.replica.as_ref().is_some_and(|replica| replica.from_shards.iter().any(Inbox::has_mail));
+        let replica_has = self
+            .replica
+            .as_ref()
+            .is_some_and(|replica| replica.disk.has_landed() || replica.from_shards.iter().any(Inbox::has_mail));
         // A phase that has moved on, also by this executor's own doing.
         shard_has
             || replica_has

@@ -14,11 +14,12 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::accept::{Acceptor, Admission, Arrival, Way, listen};
 use super::clock;
-use super::disk::{DiskPort, DiskSettings, do_chores, write_batches};
+use super::disk::{DiskPort, DiskSettings, do_chores};
 use super::driver::{Driver, Post, ReplicaSide, ShardSide};
 use super::epochs::{EpochPort, write_epochs};
 use super::files::{DataDirs, LockError};
 use super::host::Board;
+use super::journal_thread::JournalThread;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Wake, mailbox};
 use super::net::Net;
@@ -92,6 +93,8 @@ pub enum ServeError {
     Halted(String),
     /// The orderly stop hung; whatever was acknowledged is on disk.
     StopTimedOut,
+    /// A second signal during the orderly stop; whatever was acknowledged is on disk.
+    StopInterrupted,
 }
 
 impl ServeError {
@@ -135,6 +138,9 @@ impl fmt::Display for ServeError {
             ServeError::StopTimedOut => {
                 write!(f, "the orderly stop took longer than {} s and was cut short", STOP_MS / 1000)
             }
+            ServeError::StopInterrupted => {
+                f.write_str("a second signal cut the orderly stop short; whatever was acknowledged is on disk")
+            }
         }
     }
 }
@@ -142,7 +148,7 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {}
 
 /// An orderly stop that takes longer is hung (a disk that does not answer).
-const STOP_MS: i64 = 10_000;
+const STOP_MS: u64 = 10_000;
 
 /// Runs a server until SIGINT, SIGTERM or a fault. Call it from the first thread, before any other exists.
 ///
@@ -175,11 +181,12 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
         Plan::draw(&setup, booted, listeners, doors, disk).map_err(|error| ServeError::Start(error.to_string()))?;
     let stop = plan.stop.clone();
     let threads = plan.start()?;
-    banner(&setup, &addresses);
-    ready(&addresses);
-    let ended = wait_for_end(&signals, &stop);
-    if matches!(ended, Err(ServeError::StopTimedOut)) {
-        return ended; // Their threads hang; joining them would, too.
+    let ended = wait_for_end(&signals, &stop, || {
+        banner(&setup, &addresses);
+        ready(&addresses);
+    });
+    if matches!(ended, Err(ServeError::StopTimedOut | ServeError::StopInterrupted)) {
+        return ended; // Their threads may hang; joining them would, too.
     }
     for thread in threads {
         let _ = thread.join();
@@ -206,20 +213,43 @@ fn bind_for_peers(setup: &Setup, signals: &StopSignals) -> Result<Option<Doors>,
     }
 }
 
-fn wait_for_end(signals: &StopSignals, stop: &Stop) -> Result<(), ServeError> {
+/// `serving` is called once, when the first client may come; never if the end comes before.
+fn wait_for_end(signals: &StopSignals, stop: &Stop, serving: impl FnOnce()) -> Result<(), ServeError> {
     let failed = |error: io::Error| ServeError::Halted(format!("cannot wait for signals: {error}"));
-    if signals.wait(&stop.ended, None).map_err(failed)? == Woken::Signal {
-        tracing::info!("stopping: no new connections, what was taken in is being written");
-        stop.enter(Phase::Quieting);
-        match signals.wait(&stop.ended, Some(STOP_MS)).map_err(failed)? {
-            Woken::Other => {}
-            Woken::Signal | Woken::TimedOut => return Err(ServeError::StopTimedOut),
+    let mut serving = Some(serving);
+    while !stop.has_ended() {
+        if signals.wait(&stop.bell, None).map_err(failed)? == Woken::Signal {
+            tracing::info!("stopping: no new connections, what was taken in is being written");
+            stop.enter(Phase::Quieting);
+            wait_for_rest(signals, stop)?;
+            break;
+        }
+        stop.hear();
+        if stop.phase() == Phase::Running
+            && let Some(serving) = serving.take()
+        {
+            serving();
         }
     }
     match stop.why() {
         Some(why) => Err(ServeError::Halted(why)),
         None => Ok(()),
     }
+}
+
+/// The orderly stop: until the last executor has ended, [`STOP_MS`] are over or somebody asks again.
+fn wait_for_rest(signals: &StopSignals, stop: &Stop) -> Result<(), ServeError> {
+    let failed = |error: io::Error| ServeError::Halted(format!("cannot wait for signals: {error}"));
+    let since = clock::now().mono;
+    while !stop.has_ended() {
+        let left_ms = STOP_MS.saturating_sub(clock::now().mono.millis_since(since));
+        match signals.wait(&stop.bell, Some(left_ms as i64)).map_err(failed)? {
+            Woken::Other => stop.hear(),
+            Woken::Signal => return Err(ServeError::StopInterrupted),
+            Woken::TimedOut => return Err(ServeError::StopTimedOut),
+        }
+    }
+    Ok(())
 }
 
 fn banner(setup: &Setup, addresses: &[SocketAddr]) {
@@ -249,8 +279,8 @@ struct PeerSeat {
     keepalive: bool,
 }
 
-/// The replica, its ways from and to the shards, its disk's settings, and what the boot wants of that disk.
-type ReplicaSeat<R> = (R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, Vec<DiskEffect>);
+/// The replica, its ways from and to the shards, its disk's settings and journal, and what the boot wants of that disk.
+type ReplicaSeat<R> = (R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, JournalThread, Vec<DiskEffect>);
 
 /// What one executor's thread takes with it.
 struct Seat<S, R> {
@@ -327,7 +357,8 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
             acceptor.keep_back(peers::DESCRIPTORS_MAX);
         }
         seats[at[0]].shard.as_mut().expect("placed above").acceptor = Some(acceptor);
-        seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, booted.disk));
+        let journal = JournalThread::start(disk.clone(), wakes[replica_at].clone())?;
+        seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, journal, booted.disk));
         if let Some(peers) = &setup.peers {
             let resolver = Resolver::start(wakes[replica_at].clone())?;
             seats[replica_at].peers = Some(PeerSeat { doors, resolver, keepalive: peers.keepalive });
@@ -364,14 +395,13 @@ async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Sto
     let mut boot = Vec::new();
     let mut replica = None;
     let mut peers = None;
-    if let (Some(seat), Some((_, _, _, settings, _))) = (seat.peers, &seat.replica) {
+    if let (Some(seat), Some((_, _, _, settings, _, _))) = (seat.peers, &seat.replica) {
         let epochs = Rc::new(EpochPort::default());
-        spawn(write_epochs(epochs.clone(), settings.dirs.snapshot_folder().to_path_buf()), queues.journal);
+        spawn(write_epochs(epochs.clone(), settings.dirs.snapshot_folder().to_path_buf()), queues.chores);
         peers = Some(Peers::new(seat.doors, seat.resolver, epochs, seat.keepalive));
     }
-    if let Some((machine, from_shards, to_shards, settings, effects)) = seat.replica {
-        let disk = Rc::new(DiskPort::default());
-        spawn(write_batches(disk.clone(), settings.clone()), queues.journal);
+    if let Some((machine, from_shards, to_shards, settings, journal, effects)) = seat.replica {
+        let disk = Rc::new(DiskPort::new(journal));
         spawn(do_chores(disk.clone(), settings), queues.chores);
         boot = effects;
         replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, host: seat.host, peers });
