@@ -180,8 +180,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 busy_at = now.mono;
             }
             // The next turn follows at once, or after a look around, but a burst must not starve the executor's other
-            // tasks.
-            let stay = if busy {
+            // tasks; and while one of them writes an epoch, none follows before they had their turn.
+            let stay = if self.awaits_epoch() {
+                false
+            } else if busy {
                 now.mono.micros_since(burst_since) < BURST_MICROS
             } else {
                 now.mono.micros_since(busy_at) < self.spin_micros

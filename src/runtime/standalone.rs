@@ -9,6 +9,7 @@ use super::accept::{Admission, Refusal, ipv6_exists};
 use super::clock;
 use super::ensemble::ensemble_settings;
 use super::ensemble::peer_setup;
+use super::epochs;
 use super::files::DataDirs;
 use super::host::{Board, Host};
 use super::placement::Place;
@@ -17,7 +18,7 @@ use crate::base::{Instant, Now, ShardId, Zxid};
 use crate::config::{AuthConfig, Config, Placement};
 use crate::journal::SegmentId;
 use crate::prep::Rules;
-use crate::replica::{self, BootMedia, ReaperSettings, Replica, SnapshotSettings, StartTimes};
+use crate::replica::{self, BootMedia, Epochs, ReaperSettings, Replica, SnapshotSettings, StartTimes};
 use crate::shard::{self, ConnectionThrottle, Shard};
 use crate::tree::auth::AuthRules;
 
@@ -166,6 +167,9 @@ impl BootMedia for Timed<'_> {
             self.snapshot_done.set(Some(clock::now().mono));
         }
         self.dirs.read_segment(segment)
+    }
+    fn epochs(&self) -> io::Result<Epochs> {
+        epochs::read(self.dirs.snapshot_folder())
     }
 }
 

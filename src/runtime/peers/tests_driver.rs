@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::super::disk::DiskPort;
+use super::super::disk::{DiskPort, DiskSettings};
 use super::super::driver::{Driver, ReplicaSide};
 use super::super::epochs::{self, EpochPort, write_epochs};
+use super::super::files::DataDirs;
 use super::super::host::Board;
+use super::super::journal_thread::JournalThread;
 use super::super::machines::ReplicaMachine;
 use super::super::mailbox::Wake;
 use super::super::placement::{self, Place, Queues};
@@ -117,16 +119,19 @@ fn start(
     let resolver = Resolver::start(wake.clone()).unwrap();
     let stop = Stop::new(vec![wake.clone()], 0).unwrap();
     let at = folder.clone();
+    let dirs = DataDirs::new(&folder, &folder);
+    let settings = DiskSettings { dirs, force_sync: true, slow_write: Duration::from_secs(60) };
+    let journal = JournalThread::start(settings, wake.clone()).unwrap();
     let place = Place { cpu: None, replica: true, shard: None, may_spin: false };
     let main = move || async move {
         let queues = Queues::create();
         let epochs = Rc::new(EpochPort::default());
-        glommio::spawn_local_into(write_epochs(epochs.clone(), at), queues.journal).unwrap().detach();
+        glommio::spawn_local_into(write_epochs(epochs.clone(), at), queues.chores).unwrap().detach();
         let replica = ReplicaSide {
             machine: Player { serves, link: None, buffer: Vec::new(), written: Vec::new(), ended },
             from_shards: Vec::new(),
             to_shards: Vec::new(),
-            disk: Rc::new(DiskPort::default()),
+            disk: Rc::new(DiskPort::new(journal)),
             host: Arc::new(Board::default()),
             peers: Some(Peers::new(doors, resolver, epochs, false)),
         };
