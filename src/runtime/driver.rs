@@ -21,6 +21,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use super::accept::{Acceptor, Arrival};
 use super::clock;
 use super::disk::{DiskNews, DiskPort};
+use super::files::DataDirs;
 use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Outbox, Wake};
@@ -74,6 +75,8 @@ pub struct ReplicaSide<R> {
     /// Indexed by shard.
     pub to_shards: Vec<Post<ToShard>>,
     pub disk: Rc<DiskPort>,
+    /// The same disk, to be read again.
+    pub dirs: DataDirs,
     pub host: Arc<Board>,
     /// Connections to the other members; `None` when there are none.
     pub peers: Option<Peers>,
@@ -180,7 +183,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 busy_at = now.mono;
             }
             // The next turn follows at once, or after a look around, but a burst must not starve the executor's other
-            // tasks; and while one of them writes an epoch, none follows before they had their turn.
+            // tasks.
             let stay = if self.awaits_epoch() {
                 false
             } else if busy {
@@ -369,6 +372,11 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         }
         if let Some(halt) = self.replica_says.halt.take() {
             self.stop.halt(halt.0);
+        }
+        if let Some(what) = self.replica_says.reload.take() {
+            // The member has no leader and serves nobody: the core may be busy with its disk for a while.
+            replica.machine.on_reload(what, &replica.dirs, now, &mut self.replica_says);
+            self.carry_out_replica(now);
         }
     }
 

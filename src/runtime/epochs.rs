@@ -19,9 +19,8 @@ use std::task::{Context, Poll, Waker};
 use super::files::{plain_words, sync_directory};
 use crate::replica::{EpochFile, Epochs};
 
-/// Reads what an earlier run left; `None` where there is no file. `folder`: where the snapshots lie.
+/// Reads what an earlier run left. `folder`: where the snapshots lie.
 ///
-/// A `currentEpoch.tmp` that is not whole counts as none.
 /// Errors: a file is there but cannot be read, or is not a number; the text names it.
 pub fn read(folder: &Path) -> io::Result<Epochs> {
     let number = |path: &Path| -> io::Result<Option<i64>> {

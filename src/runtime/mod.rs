@@ -44,7 +44,6 @@ mod stop;
 
 pub use accept::{Admission, NoLimits, Refusal};
 pub use ensemble::{ensemble_settings, peer_setup};
-pub use epochs::read as read_epochs;
 pub use files::{DataDirs, LockError};
 pub use host::{Board, Host};
 pub use machines::{ReplicaMachine, ShardMachine};

@@ -402,9 +402,10 @@ async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Sto
     }
     if let Some((machine, from_shards, to_shards, settings, journal, effects)) = seat.replica {
         let disk = Rc::new(DiskPort::new(journal));
+        let dirs = settings.dirs.clone();
         spawn(do_chores(disk.clone(), settings), queues.chores);
         boot = effects;
-        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, host: seat.host, peers });
+        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, dirs, host: seat.host, peers });
     }
     match Driver::new(seat.shard, replica, seat.wake, stop.clone(), seat.spin_micros) {
         Ok(driver) => {
