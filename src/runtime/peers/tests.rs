@@ -14,7 +14,7 @@ use crate::base::limits;
 use crate::base::{PeerAddress, Zxid};
 use crate::journal::{BatchId, SegmentId};
 use crate::mail::{HostFacts, ToReplica};
-use crate::replica::EpochFile;
+use crate::replica::{BootMedia, EpochFile, Reload};
 
 /// What a machine was told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +48,10 @@ impl ReplicaMachine for Machine {
     fn on_snapshot_failed(&mut self, _: Zxid, _: &str) {}
     fn on_tick(&mut self, _: Now, _: &mut Effects) {}
     fn on_host(&mut self, _: HostFacts) {}
+    fn on_reload(&mut self, _: Reload, _: &dyn BootMedia, _: Now, _: &mut Effects) {}
+    fn may_serve(&self) -> bool {
+        true
+    }
     fn on_peer(&mut self, news: PeerNews<'_>, _: Now, out: &mut Effects) {
         match news {
             PeerNews::Accepted { link, port, .. } => self.told.push((link.0, Told::Accepted(port))),

@@ -21,7 +21,7 @@ use super::*;
 use crate::base::{PeerAddress, Zxid};
 use crate::journal::{BatchId, SegmentId};
 use crate::mail::{HostFacts, ToReplica};
-use crate::replica::{EpochFile, Halt};
+use crate::replica::{BootMedia, EpochFile, Halt, Reload};
 use crate::shard::Shard;
 
 /// Plays ball with its peer: the number in the message goes up with every flight, and each is written as an epoch
@@ -61,6 +61,10 @@ impl ReplicaMachine for Player {
     fn on_snapshot_written(&mut self, _: Zxid, _: Now) {}
     fn on_snapshot_failed(&mut self, _: Zxid, _: &str) {}
     fn on_host(&mut self, _: HostFacts) {}
+    fn on_reload(&mut self, _: Reload, _: &dyn BootMedia, _: Now, _: &mut Effects) {}
+    fn may_serve(&self) -> bool {
+        true
+    }
 
     fn on_tick(&mut self, _: Now, out: &mut Effects) {
         if let Some(port) = self.serves.take() {
@@ -120,7 +124,7 @@ fn start(
     let stop = Stop::new(vec![wake.clone()], 0).unwrap();
     let at = folder.clone();
     let dirs = DataDirs::new(&folder, &folder);
-    let settings = DiskSettings { dirs, force_sync: true, slow_write: Duration::from_secs(60) };
+    let settings = DiskSettings { dirs: dirs.clone(), force_sync: true, slow_write: Duration::from_secs(60) };
     let journal = JournalThread::start(settings, wake.clone()).unwrap();
     let place = Place { cpu: None, replica: true, shard: None, may_spin: false };
     let main = move || async move {
@@ -132,6 +136,7 @@ fn start(
             from_shards: Vec::new(),
             to_shards: Vec::new(),
             disk: Rc::new(DiskPort::new(journal)),
+            dirs,
             host: Arc::new(Board::default()),
             peers: Some(Peers::new(doors, resolver, epochs, false)),
         };
