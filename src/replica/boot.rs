@@ -120,8 +120,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     let fresh_journal = now.wall.0 as u64;
     let inventory = Inventory::take(media)?;
     let mut recent = Recent::new(settings.commit_log_count);
-    let rebuilt =
-        rebuild(media, &inventory, rules, None, fresh_journal, |zxid, record| recent.push(zxid, record));
+    let rebuilt = rebuild(media, &inventory, rules, None, fresh_journal, |zxid, record| recent.push(zxid, record));
     let (Rebuilt { state, position }, damaged) = match rebuilt {
         Ok(rebuilt) => (rebuilt, None),
         Err(error @ (BootError::Damage(_) | BootError::NoUsableSnapshot(_))) if settings.heal_from_peers => {

@@ -42,12 +42,7 @@ impl From<Loaded> for State {
 impl State {
     /// That of a server that has never heard of anything.
     pub fn empty(rules: OwnerRules) -> State {
-        State {
-            tree: Tree::new(rules),
-            sessions: BTreeMap::new(),
-            max_session: SessionId::NONE,
-            zxid: Zxid::ZERO,
-        }
+        State { tree: Tree::new(rules), sessions: BTreeMap::new(), max_session: SessionId::NONE, zxid: Zxid::ZERO }
     }
 
     /// One journal record. What it says is checked against what it does: the digest it carries.

@@ -133,14 +133,8 @@ impl Replica {
             journal: self.journal.identity(),
         };
         let writer = SnapshotWriter::begin(&head, self.sessions.iter(), self.tree.acls());
-        self.snapshots.open = Some(Open {
-            zxid,
-            writer: Some(writer),
-            complete: false,
-            opened: false,
-            awaited: false,
-            closing: false,
-        });
+        self.snapshots.open =
+            Some(Open { zxid, writer: Some(writer), complete: false, opened: false, awaited: false, closing: false });
         self.open_waiting_snapshot(now, out);
     }
 

@@ -70,7 +70,8 @@ struct Rig {
 
 impl Rig {
     fn on(disk: Disk, name: &'static str) -> Rig {
-        let booted = boot(&Media { disk: &disk, hide: 0 }, settings(), 1, at(0)).unwrap_or_else(|error| panic!("{error}"));
+        let booted =
+            boot(&Media { disk: &disk, hide: 0 }, settings(), 1, at(0)).unwrap_or_else(|error| panic!("{error}"));
         let mut rig = Rig {
             disk,
             replica: booted.replica,
@@ -234,7 +235,8 @@ impl Rig {
     }
 
     fn state_at(&self, zxid: i64) -> State {
-        replica::reload(&Media { disk: &self.disk, hide: 0 }, &settings(), Zxid(zxid)).unwrap_or_else(|why| panic!("{why}"))
+        replica::reload(&Media { disk: &self.disk, hide: 0 }, &settings(), Zxid(zxid))
+            .unwrap_or_else(|why| panic!("{why}"))
     }
 
     /// The whole of what is on disk: (zxid, digest, sessions), and that boot and reload agree about it.
@@ -315,7 +317,8 @@ fn cut_everywhere(before: &Rig, what: &str, state: impl Fn() -> State, appended:
             whole &= done;
             let must_be_new = rig.replica.rebase_is_durable() && rig.steps > 0;
             let story = rig.disk.cut(&mut rig.dice);
-            let found = seen_on(&rig.disk).unwrap_or_else(|why| panic!("{what}, cut at {fuse}/{seed} ({story}): {why}"));
+            let found =
+                seen_on(&rig.disk).unwrap_or_else(|why| panic!("{what}, cut at {fuse}/{seed} ({story}): {why}"));
             let is_new = allowed.contains(&found);
             assert!(is_new || found == old, "{what}, cut at {fuse}/{seed}: neither old nor new ({story}): {found:?}");
             assert!(is_new || !must_be_new, "{what}, cut at {fuse}/{seed}: durable, but gone ({story})");

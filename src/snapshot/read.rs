@@ -1,8 +1,8 @@
 //! The reading end: a stream of chunks becomes a tree.
 
 use super::format::{
-    AclEntry, AclHeader, CHUNK_BYTES, ChunkHeader, FORMAT, FORMAT_1_HEADER_BYTES, FileHeader, KIND_ACLS, KIND_NODES, KIND_SESSIONS,
-    KIND_TRAILER, MAGIC, NO_DATA, NodeHeader, SessionRecord, Trailer,
+    AclEntry, AclHeader, CHUNK_BYTES, ChunkHeader, FORMAT, FORMAT_1_HEADER_BYTES, FileHeader, KIND_ACLS, KIND_NODES,
+    KIND_SESSIONS, KIND_TRAILER, MAGIC, NO_DATA, NodeHeader, SessionRecord, Trailer,
 };
 use super::write::SnapshotHead;
 use crate::base::{Acl, Id, SessionId, WallMs, Zxid};

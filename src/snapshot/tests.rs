@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::base::{Acl, Id, SessionId, WallMs, Xid};
-use crate::journal::SegmentId;
 use crate::codec::txn::{CreateKind, Txn, TxnHeader};
+use crate::journal::SegmentId;
 use crate::tree::{OwnerRules, Tree};
 use std::borrow::Cow;
 
