@@ -18,7 +18,8 @@ pub trait BootMedia {
     fn read_snapshot(&self, zxid: Zxid) -> io::Result<Box<dyn Read>>;
     /// Segment files, in any order.
     fn segments(&self) -> io::Result<Vec<SegmentId>>;
-    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>>;
+    /// Replaces what is in `bytes`, whose memory serves one segment after the other.
+    fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()>;
 }
 
 /// Why a server cannot start from its data.
@@ -79,10 +80,12 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     };
     let first_start = on_disk.is_empty();
     let mut recovery = Recovery::new(state.zxid, now.wall.0 as u64);
+    let mut bytes = Vec::new();
     for segment in segments {
-        let bytes = media.read_segment(segment).map_err(io)?;
+        media.read_segment(segment, &mut bytes).map_err(io)?;
         recovery.segment(segment, &bytes, |zxid, record| state.replay(zxid, record, now)).map_err(BootError::Damage)?;
     }
+    drop(bytes);
     let position = recovery.finish().map_err(BootError::Damage)?;
     if !settings.rules.extended_types && state.tree.sessions_with_ephemerals().any(|owner| looks_like_ttl(owner.0)) {
         return Err(BootError::TtlNodesWithoutFeature);

@@ -22,7 +22,7 @@ impl BootMedia for Empty {
         Ok(Vec::new())
     }
 
-    fn read_segment(&self, _: SegmentId) -> io::Result<Vec<u8>> {
+    fn read_segment(&self, _: SegmentId, _: &mut Vec<u8>) -> io::Result<()> {
         Err(io::ErrorKind::NotFound.into())
     }
 }

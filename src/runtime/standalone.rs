@@ -146,11 +146,11 @@ impl BootMedia for Timed<'_> {
     fn segments(&self) -> io::Result<Vec<SegmentId>> {
         self.dirs.segments()
     }
-    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>> {
+    fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()> {
         if self.snapshot_done.get().is_none() {
             self.snapshot_done.set(Some(clock::now().mono));
         }
-        self.dirs.read_segment(segment)
+        self.dirs.read_segment(segment, bytes)
     }
 }
 
