@@ -84,7 +84,9 @@ impl DiskPort {
     pub fn take_news(&self, out: &mut Vec<DiskNews>) {
         let before = out.len();
         self.journal.take_news(out);
-        self.journal_pending.update(|count| count - (out.len() - before));
+        if out.len() > before {
+            self.journal_pending.update(|count| count - (out.len() - before));
+        }
         out.append(&mut self.news.borrow_mut());
     }
 
@@ -148,7 +150,8 @@ pub async fn do_chores(port: Rc<DiskPort>, settings: DiskSettings) {
                 let old = recycle.map(|old| settings.dirs.segment_path(old));
                 let what = format!("cannot prepare {}", path.display());
                 let force_sync = settings.force_sync;
-                match blocking(move || prepare_segment(&path, bytes, old.as_deref(), force_sync)).await {
+                let pace = port.journal.pace();
+                match blocking(move || prepare_segment(&path, bytes, old.as_deref(), force_sync, &pace)).await {
                     Ok(()) => port.tell(DiskNews::SegmentReady(segment)),
                     Err(error) => port.tell(DiskNews::Failed(format!("{what}: {}", plain_words(&error)))),
                 }
