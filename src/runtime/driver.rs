@@ -171,6 +171,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             if busy {
                 busy_at = now.mono;
             }
+            if let Some(replica) = &self.replica {
+                replica.disk.make_way();
+            }
             // The next turn follows at once, or after a look around, but a burst must not starve the executor's other
             // tasks.
             let stay = if busy {
