@@ -51,6 +51,7 @@ pub struct Journal {
     /// The history before, from a restart until its snapshot is published. Nothing is written meanwhile.
     pub(super) before: Option<Box<Before>>,
     spare: Vec<u8>,
+    last_batch_bytes: usize,
     pub(super) stats: JournalStats,
 }
 
@@ -122,6 +123,7 @@ impl Journal {
             floor: position.floor,
             before: None,
             spare: Vec::new(),
+            last_batch_bytes: 0,
             stats: JournalStats::default(),
         }
     }
@@ -130,7 +132,10 @@ impl Journal {
     pub fn append(&mut self, zxid: Zxid, encode: impl FnOnce(&mut Vec<u8>)) {
         assert!(zxid > self.last_appended, "{zxid} appended after {}", self.last_appended);
         if self.queue.is_empty() {
-            self.queue.push_back(Pending::new(std::mem::take(&mut self.spare), self.last_appended));
+            let mut buffer = std::mem::take(&mut self.spare);
+            // Under steady load batches are alike: take their memory at once instead of doubling up to it.
+            buffer.reserve(self.last_batch_bytes);
+            self.queue.push_back(Pending::new(buffer, self.last_appended));
         }
         self.last_appended = zxid;
         self.stats.queued_records += 1;
@@ -188,6 +193,7 @@ impl Journal {
         assert!(current.offset <= current.bytes, "{id:?} does not fit its segment");
         self.last_batch = id;
         self.last_crc = sealed.header_crc;
+        self.last_batch_bytes = sealed.bytes.len();
         self.in_flight = Some((id, sealed.through));
         self.is_sealed = is_marker;
         self.seal_wanted = false;

@@ -23,7 +23,8 @@ pub trait BootMedia {
     fn read_snapshot(&self, zxid: Zxid) -> io::Result<Box<dyn Read>>;
     /// Segment files, in any order.
     fn segments(&self) -> io::Result<Vec<SegmentId>>;
-    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>>;
+    /// Replaces what is in `bytes`, whose memory serves one segment after the other.
+    fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()>;
     /// The epoch files of a member; a lone server has none.
     fn epochs(&self) -> io::Result<Epochs> {
         Ok(Epochs::default())
@@ -46,7 +47,7 @@ impl BootMedia for NoMedia {
         Ok(Vec::new())
     }
 
-    fn read_segment(&self, _: SegmentId) -> io::Result<Vec<u8>> {
+    fn read_segment(&self, _: SegmentId, _: &mut Vec<u8>) -> io::Result<()> {
         Err(io::ErrorKind::NotFound.into())
     }
 }

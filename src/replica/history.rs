@@ -151,13 +151,14 @@ pub(super) fn rebuild(
         None => (State::empty(rules), 0),
     };
     let mut recovery = Recovery::of_history(state.zxid, inventory.floor, journal, fresh_journal.max(1));
+    let mut bytes = Vec::new();
     for segment in &inventory.segments {
-        let bytes = match media.read_segment(*segment) {
-            Ok(bytes) => bytes,
+        match media.read_segment(*segment, &mut bytes) {
+            Ok(()) => {}
             // Of a running server: deleted or made into another since. It had nothing of this history.
             Err(error) if through.is_some() && error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(BootError::io(error)),
-        };
+        }
         let replay = |zxid, record: &[u8]| {
             if zxid > last {
                 return Ok(());
@@ -236,12 +237,13 @@ pub fn records(
     let mut recovery = Recovery::of_history(start, inventory.floor, journal, 1);
     let (mut found, mut bytes_left, mut fits) = (Vec::new(), bytes_max, true);
     let mut is_anchored = start == after;
+    let mut bytes = Vec::new();
     for segment in &inventory.segments {
-        let bytes = match media.read_segment(*segment) {
-            Ok(bytes) => bytes,
+        match media.read_segment(*segment, &mut bytes) {
+            Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(BootError::io(error)),
-        };
+        }
         let collect = |zxid, record: &[u8]| {
             is_anchored |= zxid == after;
             if zxid > after && zxid <= through && fits {

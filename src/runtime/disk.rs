@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::files::{DataDirs, plain_words};
 use super::journal_file::prepare_segment;
@@ -41,6 +41,9 @@ pub struct DiskSettings {
     pub slow_write: Duration,
 }
 
+/// A write takes about as long on a good disk.
+const PATIENCE: Duration = Duration::from_micros(250);
+
 /// Where the driver of an executor meets those who carry out its disk's work. Lives on: the replication core.
 pub struct DiskPort {
     journal: JournalThread,
@@ -48,6 +51,8 @@ pub struct DiskPort {
     news: RefCell<Vec<DiskNews>>,
     /// Batches and segment preparations not yet answered.
     journal_pending: Cell<usize>,
+    /// Since when the journal's thread has had a batch.
+    writing_since: Cell<Option<Instant>>,
     helper: RefCell<Option<Waker>>,
     driver: RefCell<Option<Waker>>,
 }
@@ -59,6 +64,7 @@ impl DiskPort {
             chores: RefCell::default(),
             news: RefCell::default(),
             journal_pending: Cell::new(0),
+            writing_since: Cell::new(None),
             helper: RefCell::default(),
             driver: RefCell::default(),
         }
@@ -68,6 +74,7 @@ impl DiskPort {
         match effect {
             DiskEffect::WriteBatch(batch) => {
                 self.journal_pending.update(|count| count + 1);
+                self.writing_since.set(Some(Instant::now()));
                 self.journal.write(batch);
             }
             chore => {
@@ -84,8 +91,20 @@ impl DiskPort {
     pub fn take_news(&self, out: &mut Vec<DiskNews>) {
         let before = out.len();
         self.journal.take_news(out);
-        self.journal_pending.update(|count| count - (out.len() - before));
+        if out.len() > before {
+            self.journal_pending.update(|count| count - (out.len() - before));
+            self.writing_since.set(None);
+        }
         out.append(&mut self.news.borrow_mut());
+    }
+
+    /// To be called once a turn: lets the journal's thread have this CPU if its batch takes long, because then it may
+    /// be the CPU that it waits for. A scheduler that did not let it in when the disk answered (the thread had had its
+    /// share) looks again at its next tick only, and that is milliseconds away.
+    pub fn make_way(&self) {
+        if self.writing_since.get().is_some_and(|since| since.elapsed() > PATIENCE) {
+            std::thread::yield_now();
+        }
     }
 
     /// A batch has landed, or could not. The executor's bell is rung for that.
@@ -148,7 +167,8 @@ pub async fn do_chores(port: Rc<DiskPort>, settings: DiskSettings) {
                 let old = recycle.map(|old| settings.dirs.segment_path(old));
                 let what = format!("cannot prepare {}", path.display());
                 let force_sync = settings.force_sync;
-                match blocking(move || prepare_segment(&path, bytes, old.as_deref(), force_sync)).await {
+                let pace = port.journal.pace();
+                match blocking(move || prepare_segment(&path, bytes, old.as_deref(), force_sync, &pace)).await {
                     Ok(()) => port.tell(DiskNews::SegmentReady(segment)),
                     Err(error) => port.tell(DiskNews::Failed(format!("{what}: {}", plain_words(&error)))),
                 }

@@ -166,9 +166,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         })
     }
 
-    /// Turns until the server stops. `disk` are effects of the boot, to be carried out first.
-    pub async fn run(mut self, boot: Vec<crate::journal::DiskEffect>) {
-        self.replica_says.disk = boot;
+    /// Turns until the server stops. `boot`: what the replica wants first.
+    pub async fn run(mut self, boot: replica::Effects) {
+        self.replica_says = boot;
         self.carry_out_replica(clock::now());
         let mut burst_since = clock::now().mono;
         let mut busy_at = burst_since;
@@ -181,6 +181,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             }
             if busy {
                 busy_at = now.mono;
+            }
+            if let Some(replica) = &self.replica {
+                replica.disk.make_way();
             }
             // The next turn follows at once, or after a look around, but a burst must not starve the executor's other
             // tasks.

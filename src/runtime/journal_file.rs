@@ -10,10 +10,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
 
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::files::{DataDirs, sync_directory};
+use super::journal_thread::Pace;
 use crate::base::limits;
 use crate::journal::SegmentId;
 
@@ -113,8 +115,9 @@ fn is_refusal(error: &io::Error) -> bool {
 
 /// Makes a segment of `bytes` whose every block has been written, with a durable name. Blocks for as long as it takes.
 ///
-/// A recycled file keeps its old bytes: the journal tells batches of another time from its own.
-pub fn prepare_segment(path: &Path, bytes: u64, recycle: Option<&Path>, sync: bool) -> io::Result<()> {
+/// A recycled file keeps its old bytes: the journal tells batches of another time from its own. A new one is written
+/// out at the journal's own `pace`.
+pub fn prepare_segment(path: &Path, bytes: u64, recycle: Option<&Path>, sync: bool, pace: &Pace) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let temporary = DataDirs::temporary(path);
     if let Some(old) = recycle
@@ -122,7 +125,7 @@ pub fn prepare_segment(path: &Path, bytes: u64, recycle: Option<&Path>, sync: bo
     {
         fs::rename(old, path)?;
     } else {
-        if let Err(error) = fill(&temporary, bytes, sync) {
+        if let Err(error) = fill(&temporary, bytes, sync, pace) {
             let _ = fs::remove_file(&temporary);
             return Err(error);
         }
@@ -136,17 +139,32 @@ pub fn prepare_segment(path: &Path, bytes: u64, recycle: Option<&Path>, sync: bo
 }
 
 /// Written in slices, so that the journal's own writes find gaps between them.
-const SLICE_BYTES: usize = 1 << 20;
+const SLICE_BYTES: usize = 256 << 10;
+
+/// How many bytes are written out for each that the journal writes meanwhile. With two the new segment would be ready
+/// just when the old one, half full at the start, is full.
+const LEAD: u64 = 4;
+
+/// How often is looked whether the journal has caught up.
+const LOOK: Duration = Duration::from_micros(500);
+
+/// Waits while the journal writes and what is `filled` is well ahead of it. Where it needs the segment to go on at all
+/// it writes nothing, so nothing is waited for.
+fn give_way(pace: &Pace, filled: u64, written_before: u64) {
+    while pace.is_writing() && filled > LEAD * (pace.written_bytes() - written_before) {
+        std::thread::sleep(LOOK);
+    }
+}
 
 #[repr(align(4096))]
 struct Slice([u8; SLICE_BYTES]);
 
-fn fill(path: &Path, bytes: u64, sync: bool) -> io::Result<()> {
+fn fill(path: &Path, bytes: u64, sync: bool, pace: &Pace) -> io::Result<()> {
     let zeros: Box<Slice> = zeroed();
     let file =
         create(path, libc::O_DIRECT).or_else(|error| if is_refusal(&error) { create(path, 0) } else { Err(error) })?;
-    match write_zeros(&file, &zeros.0, bytes) {
-        Err(error) if is_refusal(&error) => write_zeros(&create(path, 0)?, &zeros.0, bytes)?,
+    match write_zeros(&file, &zeros.0, bytes, pace) {
+        Err(error) if is_refusal(&error) => write_zeros(&create(path, 0)?, &zeros.0, bytes, pace)?,
         other => other?,
     }
     if sync { file.sync_all() } else { Ok(()) }
@@ -156,11 +174,13 @@ fn create(path: &Path, flags: i32) -> io::Result<File> {
     OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(path)
 }
 
-fn write_zeros(file: &File, zeros: &[u8], bytes: u64) -> io::Result<()> {
+fn write_zeros(file: &File, zeros: &[u8], bytes: u64, pace: &Pace) -> io::Result<()> {
     // Reserved in one piece where the file system can, so that the blocks lie together.
     let _ = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes);
+    let written_before = pace.written_bytes();
     let mut at = 0;
     while at < bytes {
+        give_way(pace, at, written_before);
         let count = (bytes - at).min(zeros.len() as u64);
         file.write_all_at(&zeros[..count as usize], at)?;
         at += count;
@@ -170,6 +190,6 @@ fn write_zeros(file: &File, zeros: &[u8], bytes: u64) -> io::Result<()> {
 
 fn zeroed() -> Box<Slice> {
     // SAFETY: `Slice` is an array of bytes, for which all zeros is a valid value. Made in place, because a
-    // megabyte by value would pass through the stack.
+    // quarter of a megabyte by value would pass through the stack.
     unsafe { Box::<Slice>::new_zeroed().assume_init() }
 }

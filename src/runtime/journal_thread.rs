@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -18,6 +18,25 @@ use super::files::plain_words;
 use super::journal_file::JournalFile;
 use super::mailbox::Wake;
 use crate::journal::Batch;
+
+/// How the journal's writing goes, for work on the same disk that can wait.
+#[derive(Default)]
+pub struct Pace {
+    in_flight: AtomicBool,
+    written_bytes: AtomicU64,
+}
+
+impl Pace {
+    /// Whether a batch is being written.
+    pub fn is_writing(&self) -> bool {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Bytes of batches since the start.
+    pub fn written_bytes(&self) -> u64 {
+        self.written_bytes.load(Relaxed)
+    }
+}
 
 /// The executor's end. The thread ends when it is dropped, after the batch it is writing.
 pub struct JournalThread {
@@ -31,6 +50,7 @@ struct Shared {
     /// There is news in `state` for the executor; lets it see that there is none without the lock.
     has_news: AtomicBool,
     executor: Arc<Wake>,
+    pace: Arc<Pace>,
 }
 
 #[derive(Default)]
@@ -72,6 +92,7 @@ impl JournalThread {
             bell: Condvar::new(),
             has_news: AtomicBool::new(false),
             executor,
+            pace: Arc::default(),
         });
         let theirs = shared.clone();
         std::thread::Builder::new().name("journal".into()).spawn(move || {
@@ -85,6 +106,10 @@ impl JournalThread {
     pub fn write(&self, batch: Batch) {
         self.shared.lock().batches.push_back(batch);
         self.shared.bell.notify_one();
+    }
+
+    pub fn pace(&self) -> Arc<Pace> {
+        self.shared.pace.clone()
     }
 
     pub fn has_news(&self) -> bool {
@@ -112,11 +137,14 @@ fn write_batches(shared: &Shared, settings: &DiskSettings) {
     let mut open: Option<JournalFile> = None;
     while let Some(batch) = shared.next() {
         let started = Instant::now();
+        shared.pace.in_flight.store(true, Relaxed);
         let news = match write_batch(&mut open, &batch, settings) {
             Ok(()) => DiskNews::Landed(batch.id),
             Err(what) => DiskNews::Failed(what),
         };
         let took = started.elapsed();
+        shared.pace.in_flight.store(false, Relaxed);
+        shared.pace.written_bytes.fetch_add(batch.bytes.len() as u64, Relaxed);
         let mut state = shared.lock();
         state.news.push(news);
         shared.has_news.store(true, SeqCst);

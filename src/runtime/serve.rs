@@ -29,7 +29,6 @@ use super::probe;
 use super::signals::{StopSignals, Woken};
 use super::stop::{Phase, Stop};
 use crate::base::{Now, limits};
-use crate::journal::DiskEffect;
 use crate::mail::{ToReplica, ToShard};
 use crate::replica::PeerPort;
 
@@ -69,8 +68,8 @@ pub struct Booted<S, R> {
     pub replica: R,
     /// In the order of their numbers.
     pub shards: Vec<S>,
-    /// What the replica wants of the disk first.
-    pub disk: Vec<DiskEffect>,
+    /// What the replica wants first.
+    pub says: replica::Effects,
 }
 
 /// Why a server did not start, or did not go on.
@@ -279,8 +278,8 @@ struct PeerSeat {
     keepalive: bool,
 }
 
-/// The replica, its ways from and to the shards, its disk's settings and journal, and what the boot wants of that disk.
-type ReplicaSeat<R> = (R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, JournalThread, Vec<DiskEffect>);
+/// The replica, its ways from and to the shards, its disk's settings and journal, and what the boot wants.
+type ReplicaSeat<R> = (R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, JournalThread, replica::Effects);
 
 /// What one executor's thread takes with it.
 struct Seat<S, R> {
@@ -358,7 +357,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
         }
         seats[at[0]].shard.as_mut().expect("placed above").acceptor = Some(acceptor);
         let journal = JournalThread::start(disk.clone(), wakes[replica_at].clone())?;
-        seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, journal, booted.disk));
+        seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, journal, booted.says));
         if let Some(peers) = &setup.peers {
             let resolver = Resolver::start(wakes[replica_at].clone())?;
             seats[replica_at].peers = Some(PeerSeat { doors, resolver, keepalive: peers.keepalive });
@@ -392,7 +391,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
 async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Stop>, told: mpsc::Sender<()>) {
     let queues = Queues::create();
     spawn(placement::heartbeat(), queues.chores);
-    let mut boot = Vec::new();
+    let mut boot = replica::Effects::default();
     let mut replica = None;
     let mut peers = None;
     if let (Some(seat), Some((_, _, _, settings, _, _))) = (seat.peers, &seat.replica) {

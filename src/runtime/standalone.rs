@@ -126,7 +126,7 @@ fn boot(dirs: &DataDirs, config: &Config, shard_count: u16, now: Now) -> Result<
             Shard::new(shard_settings(config, shard, shard_count), booted.replica.tree().replicate(), applied, now.mono)
         })
         .collect();
-    Ok(Booted { replica: booted.replica, shards, disk: booted.effects.disk })
+    Ok(Booted { replica: booted.replica, shards, says: booted.effects })
 }
 
 /// The data directories with a watch in hand: what is read when tells how long the parts of a boot took.
@@ -161,11 +161,11 @@ impl BootMedia for Timed<'_> {
     fn segments(&self) -> io::Result<Vec<SegmentId>> {
         self.dirs.segments()
     }
-    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>> {
+    fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()> {
         if self.snapshot_done.get().is_none() {
             self.snapshot_done.set(Some(clock::now().mono));
         }
-        self.dirs.read_segment(segment)
+        self.dirs.read_segment(segment, bytes)
     }
     fn epochs(&self) -> io::Result<Epochs> {
         BootMedia::epochs(self.dirs)
@@ -182,8 +182,8 @@ impl BootMedia for DataDirs {
     fn segments(&self) -> io::Result<Vec<SegmentId>> {
         self.segments()
     }
-    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>> {
-        self.read_segment(segment)
+    fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()> {
+        self.read_segment(segment, bytes)
     }
     fn epochs(&self) -> io::Result<Epochs> {
         epochs::read(self.snapshot_folder())

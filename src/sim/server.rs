@@ -86,8 +86,9 @@ impl BootMedia for Media<'_> {
         Ok(self.disk.segment_ids())
     }
 
-    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>> {
-        Ok(self.disk.segment(segment).ok_or(io::ErrorKind::NotFound)?.clone())
+    fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()> {
+        bytes.clone_from(self.disk.segment(segment).ok_or(io::ErrorKind::NotFound)?);
+        Ok(())
     }
 }
 

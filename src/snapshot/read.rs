@@ -262,11 +262,11 @@ fn read_sessions(mut items: Items<'_>, sessions: &mut Vec<(SessionId, i32)>) -> 
 fn read_nodes(mut items: Items<'_>, loader: &mut TreeLoader, totals: &mut Totals) -> Result<(), &'static str> {
     while !items.rest.is_empty() {
         let header: NodeHeader = items.item()?;
+        let content = items.rest;
         let path = items.text(header.path_bytes.get())?;
-        let data = match header.data_bytes.get() {
-            NO_DATA => None,
-            length => Some(items.bytes(length)?),
-        };
+        let no_data = header.data_bytes.get() == NO_DATA;
+        let data_bytes = if no_data { 0 } else { items.bytes(header.data_bytes.get())?.len() };
+        let content = &content[..path.len() + data_bytes];
         let meta = Meta {
             czxid: Zxid(header.czxid.get()),
             mzxid: Zxid(header.mzxid.get()),
@@ -277,9 +277,10 @@ fn read_nodes(mut items: Items<'_>, loader: &mut TreeLoader, totals: &mut Totals
             aversion: header.aversion.get(),
             acl: AclId(header.acl.get()),
         };
-        loader.node(Znode::new(&meta, path, data), Zxid(header.pzxid.get()), header.cversion.get());
+        let node = Znode::of_content(&meta, path, no_data, content);
+        loader.node(node, Zxid(header.pzxid.get()), header.cversion.get());
         totals.count += 1;
-        totals.data_bytes += data.map_or(0, <[u8]>::len) as u64;
+        totals.data_bytes += data_bytes as u64;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! From a snapshot's znodes, in any order, back to a tree.
 
 use super::acl_table::Entry;
-use super::names::PathHash;
+use super::names::{Names, PathHash};
 use super::slab::{NIL, ROOT};
 use super::store::Tree;
 use super::znode::{AclId, OwnerRules, Znode, looks_like_ttl};
@@ -11,6 +11,8 @@ use crate::base::{AclList, Zxid, path};
 /// Collects znodes; they are put in their places by [`TreeLoader::finish`].
 pub struct TreeLoader {
     tree: Tree,
+    /// Of the paths of slots 1, 2, ...; the tables are made of them at the end, when it is known how large.
+    hashes: Vec<PathHash>,
     root: Option<(Znode, Zxid, i32)>,
     fault: Option<String>,
 }
@@ -22,7 +24,7 @@ impl Tree {
         // The root's place is kept for it, whenever it comes.
         let root = tree.slab.take();
         assert!(root == ROOT, "the first slot is the root's");
-        TreeLoader { tree, root: None, fault: None }
+        TreeLoader { tree, hashes: Vec::new(), root: None, fault: None }
     }
 }
 
@@ -44,41 +46,39 @@ impl TreeLoader {
             }
             return;
         }
-        let hash = PathHash::of(bytes);
-        if self.tree.names.find(&self.tree.slab, hash, bytes).is_some() {
-            self.fault.get_or_insert_with(|| format!("{} is there twice", node.path()));
-            return;
-        }
+        self.hashes.push(PathHash::of(bytes));
         let slot = self.tree.slab.take();
+        // Now, while its bytes are in the cache: the digest is made of all of them.
+        self.tree.count_in(slot, &node, pzxid, cversion);
         let place = self.tree.slab.at_mut(slot);
         (place.node, place.pzxid, place.cversion) = (Some(node), pzxid, cversion);
-        self.tree.names.insert(&self.tree.slab, hash, slot);
     }
 
-    /// Links children to parents and counts everything that is not stored: children, ephemerals, ACL users,
-    /// quota usage, digest.
+    /// Names every znode, links children to parents and counts what is not stored and not counted yet: children,
+    /// ACL users, quota usage.
     ///
     /// Errors say what is wrong with the snapshot: no root, a path twice, a znode without a parent, or a TTL
     /// node while extended types are off (it would be taken for an ephemeral and reaped, UB-17).
     pub fn finish(self) -> Result<Tree, String> {
-        let TreeLoader { mut tree, root, fault } = self;
+        let TreeLoader { mut tree, hashes, root, fault } = self;
         if let Some(fault) = fault {
             return Err(fault);
         }
+        tree.names = Names::of_all(&tree.slab, &hashes)
+            .map_err(|slot| format!("{} is there twice", tree.slab.at(slot).znode().path()))?;
+        drop(hashes);
         let (node, pzxid, cversion) = root.ok_or("there is no root")?;
+        tree.count_in(ROOT, &node, pzxid, cversion);
         let place = tree.slab.at_mut(ROOT);
         (place.node, place.pzxid, place.cversion) = (Some(node), pzxid, cversion);
 
         // Neighbours in a snapshot are often siblings.
         let mut last_parent = ROOT;
         for slot in 0..tree.slab.end() {
-            let place = tree.slab.at(slot);
-            let node = place.znode().clone();
-            let (pzxid, cversion) = (place.pzxid, place.cversion);
+            let node = tree.slab.at(slot).znode();
             if looks_like_ttl(node.owner()) && !tree.rules.extended_types {
                 return Err(format!("{} is a TTL node, but zookeeper.extendedTypesEnabled is off", node.path()));
             }
-            tree.count_in(slot, &node, pzxid, cversion);
             if node.acl_id() != AclId::OPEN && tree.acls.count(node.acl_id(), 1).is_none() {
                 tree.acls.skip(node.acl_id());
             }

@@ -8,6 +8,7 @@ use std::hash::Hasher;
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 use super::slab::Slab;
 
@@ -40,6 +41,43 @@ pub(super) struct Names {
 impl Names {
     pub fn new() -> Names {
         Names { parts: (0..PARTS).map(|_| HashTable::new()).collect() }
+    }
+
+    /// The names of the slots from 1 on, whose paths have these hashes; in tables of the right size from the start, one
+    /// after the other, so that nothing is hashed twice and what is written to stays in the cache.
+    ///
+    /// Errors: the slot of a path that is there twice.
+    pub fn of_all(slab: &Slab, hashes: &[PathHash]) -> Result<Names, u32> {
+        let mut ends = [0usize; PARTS];
+        hashes.iter().for_each(|hash| ends[hash.part()] += 1);
+        let mut sum = 0;
+        for end in &mut ends {
+            sum += std::mem::replace(end, sum);
+        }
+        // Sorted by part; each entry of `ends` moves from its part's first place to one past its last.
+        let mut sorted = vec![(PathHash(0), 0u32); hashes.len()];
+        for (slot, hash) in (1..).zip(hashes) {
+            let end = &mut ends[hash.part()];
+            sorted[*end] = (*hash, slot);
+            *end += 1;
+        }
+        let hash_of = |slot: u32| hashes[slot as usize - 1];
+        let path_of = |slot: u32| slab.at(slot).znode().path_bytes();
+        let mut parts = Vec::with_capacity(PARTS);
+        let mut start = 0;
+        for end in ends {
+            let mut part = HashTable::with_capacity(end - start);
+            for &(hash, slot) in &sorted[start..end] {
+                let same = |other: &u32| hash_of(*other) == hash && path_of(*other) == path_of(slot);
+                match part.entry(hash.0, same, |other| hash_of(*other).0) {
+                    Entry::Occupied(_) => return Err(slot),
+                    Entry::Vacant(place) => place.insert(slot),
+                };
+            }
+            parts.push(part);
+            start = end;
+        }
+        Ok(Names { parts: parts.into() })
     }
 
     /// Memory taken, in bytes.

@@ -1,5 +1,6 @@
 //! The tree itself and everything that only reads it.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::acl_table::AclTable;
@@ -15,6 +16,9 @@ pub struct Tree {
     pub(super) rules: OwnerRules,
     pub(super) slab: Slab,
     pub(super) names: Names,
+    /// The slot found last. A write is judged, applied and answered with one path, so the next question is often the
+    /// same; comparing paths is cheaper than hashing one. Never trusted without that comparison.
+    found: Cell<u32>,
     pub(super) acls: AclTable,
     pub(super) ephemerals: BTreeMap<SessionId, BTreeSet<u32>>,
     pub(super) ephemeral_count: usize,
@@ -48,6 +52,7 @@ impl Tree {
             rules,
             slab: Slab::new(),
             names: Names::new(),
+            found: Cell::new(ROOT),
             acls: AclTable::new(),
             ephemerals: BTreeMap::new(),
             ephemeral_count: 0,
@@ -84,6 +89,7 @@ impl Tree {
             rules: self.rules,
             slab: self.slab.clone(),
             names: self.names.clone(),
+            found: Cell::new(ROOT),
             acls: self.acls.clone(),
             ephemerals: self.ephemerals.clone(),
             ephemeral_count: self.ephemeral_count,
@@ -98,7 +104,17 @@ impl Tree {
     }
 
     pub(super) fn find(&self, path: &[u8], hash: PathHash) -> Option<u32> {
-        if path == b"/" { Some(ROOT) } else { self.names.find(&self.slab, hash, path) }
+        if path == b"/" { Some(ROOT) } else { self.look_up(path, || hash) }
+    }
+
+    fn look_up(&self, path: &[u8], hash: impl FnOnce() -> PathHash) -> Option<u32> {
+        let last = self.found.get();
+        if self.slab.at(last).node.as_ref().is_some_and(|node| node.path_bytes() == path) {
+            return Some(last);
+        }
+        let slot = self.names.find(&self.slab, hash(), path)?;
+        self.found.set(slot);
+        Some(slot)
     }
 
     /// The slot of a path; "" is the root too.
@@ -107,7 +123,7 @@ impl Tree {
         if path.is_empty() || path == b"/" {
             return Some(ROOT);
         }
-        self.names.find(&self.slab, PathHash::of(path), path)
+        self.look_up(path, || PathHash::of(path))
     }
 
     fn node_at(&self, slot: u32) -> Node<'_> {

@@ -114,6 +114,18 @@ impl Znode {
         Znode::build(meta, path.len(), data.is_none(), &content)
     }
 
+    /// As [`Znode::new`] from path and data that lie one behind the other already; `no_data` makes the data null.
+    ///
+    /// # Panics
+    /// If `content` does not start with `path`, or on a path of 2 GiB or more.
+    pub fn of_content(meta: &Meta, path: &str, no_data: bool, content: &[u8]) -> Znode {
+        assert!(content.starts_with(path.as_bytes()), "another path in front of the data");
+        if path.is_empty() {
+            return Znode::new(meta, path, (!no_data).then_some(content));
+        }
+        Znode::build(meta, path.len(), no_data, content)
+    }
+
     fn build(meta: &Meta, path_bytes: usize, no_data: bool, content: &[u8]) -> Znode {
         assert!(path_bytes < NO_DATA as usize, "path of {path_bytes} bytes");
         let header = Header {
@@ -268,6 +280,9 @@ mod tests {
         assert_eq!((later.data(), later.path(), later.aversion(), later.version()), (None, "/a", 1, 3));
         assert_eq!(later.with_data(&meta, Some(b"xy")).data(), Some(&b"xy"[..]));
         assert_eq!(Znode::new(&meta, "", None).path(), "/");
+        assert_eq!(Znode::of_content(&meta, "/a", true, b"/a"), null);
+        assert_eq!(Znode::of_content(&meta, "/a", false, b"/axy").data(), Some(&b"xy"[..]));
+        assert_eq!(Znode::of_content(&meta, "", false, b"xy"), Znode::new(&meta, "/", Some(b"xy")));
     }
 
     #[test]
