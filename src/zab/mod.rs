@@ -15,4 +15,8 @@ mod quorum;
 mod view_text;
 
 #[cfg(test)]
+mod election_sim;
+#[cfg(test)]
 mod election_tests;
+#[cfg(test)]
+mod mesh_tests;
