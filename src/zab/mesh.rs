@@ -356,13 +356,17 @@ impl Mesh {
         }
     }
 
+    /// Whether a connection to this peer is of use: it is to be told something, asks to be dialled, or may vote.
+    fn wants(&self, id: ServerId, peer: &Peer) -> bool {
+        peer.waiting || peer.dial_back.is_some() || (self.looking && self.view.is_voter(id))
+    }
+
     /// Dials if the peer is wanted and nothing is under way already.
     fn maybe_dial(&mut self, to: ServerId, now: Instant, ids: &mut LinkIds, out: &mut Vec<MeshEffect>) {
-        let Some(peer) = self.peers.get_mut(&to) else { return };
-        let wanted = peer.waiting || peer.dial_back.is_some() || (self.looking && self.view.is_voter(to));
-        if !wanted || !peer.may_be_dialled(now) {
+        if !self.peers.get(&to).is_some_and(|peer| self.wants(to, peer) && peer.may_be_dialled(now)) {
             return;
         }
+        let peer = self.peers.get_mut(&to).expect("just found");
         // Who asked to be dialled back said where; if that fails, the view counts again.
         let addresses = match (peer.dial_back.take(), self.view.members.get(&to)) {
             (Some(addresses), _) if !addresses.is_empty() => addresses,
@@ -393,8 +397,8 @@ impl Mesh {
             Link::Unidentified { until, .. } => Some(*until),
             Link::Dialling { .. } | Link::Of { .. } => None,
         });
-        let wanted = |(id, peer): &(&ServerId, &Peer)| peer.waiting || (self.looking && self.view.is_voter(**id));
-        let dials = self.peers.iter().filter(wanted).filter_map(|(_, peer)| peer.next_dial_at());
+        let dials =
+            self.peers.iter().filter(|(id, peer)| self.wants(**id, peer)).filter_map(|(_, peer)| peer.next_dial_at());
         links.chain(dials).min()
     }
 

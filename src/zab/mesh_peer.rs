@@ -85,10 +85,11 @@ impl Peer {
 
     /// When a dial that has to wait is due.
     pub fn next_dial_at(&self) -> Option<Instant> {
-        if self.link.is_some() || self.dialling.is_some() {
-            return None;
+        match self.dialling {
+            _ if self.link.is_some() => None,
+            Some((_, since)) => self.dial_back.as_ref().map(|_| since.plus_ms(CROSSING_MS)),
+            None => self.dial_back_until.max(self.redial_at),
         }
-        self.dial_back_until.max(self.redial_at)
     }
 
     /// No connection, and none on its way.

@@ -26,4 +26,8 @@ pub use view::{Member, MemberAddress, View};
 pub use vote::Vote;
 
 #[cfg(test)]
+mod election_sim;
+#[cfg(test)]
 mod election_tests;
+#[cfg(test)]
+mod mesh_tests;

@@ -68,10 +68,10 @@ impl View {
         if view.voters().next().is_none() {
             return Err("no participant".to_owned());
         }
-        if weighed || view.is_hierarchical() {
-            if let Some(id) = view.voters().find(|id| !view.groups.contains_key(id)) {
-                return Err(format!("server {id} is in no group"));
-            }
+        if (weighed || view.is_hierarchical())
+            && let Some(id) = view.voters().find(|id| !view.groups.contains_key(id))
+        {
+            return Err(format!("server {id} is in no group"));
         }
         Ok(view)
     }
