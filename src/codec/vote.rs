@@ -55,7 +55,7 @@ impl Preamble {
         }
         w.i64(self.server.0);
         if version.is_some() {
-            w.string(&addresses_to_text(addresses));
+            w.buffer(Some(addresses_to_text(addresses).as_bytes()));
         }
         out.into()
     }
