@@ -55,7 +55,7 @@ impl Preamble {
         }
         w.i64(self.server.0);
         if version.is_some() {
-            w.string(&addresses_to_text(addresses));
+            w.buffer(Some(addresses_to_text(addresses).as_bytes()));
         }
         out.into()
     }
@@ -112,7 +112,8 @@ fn address_from_text(text: &str) -> Option<PeerAddress> {
         None => text.split_once(':')?,
     };
     let port = port.parse().ok()?;
-    (!host.is_empty()).then(|| PeerAddress { host: host.into(), port })
+    let is_host = !host.is_empty() && !host.contains(['[', ']']);
+    is_host.then(|| PeerAddress { host: host.into(), port })
 }
 
 /// What a member is doing (ZK: QuorumPeer.ServerState).
@@ -269,9 +270,10 @@ mod tests {
             assert!(verdict(&format!("ffffffffffff0000 0000000000000003 {length}")).is_err(), "{length}");
         }
         assert_eq!(verdict("ffffffffffff0000 0000000000000003 00000800"), Ok(None));
-        for text in
-            ["h", "h:", ":1", "h:x", "h:65536", "h:-1", "a:1:2", "::1:2", "[::1:2", "[::1]", "[::1]:", "a:1||b:1", "|"]
-        {
+        for text in [
+            "h", "h:", ":1", "h:x", "h:65536", "h:-1", "a:1:2", "::1:2", "[::1:2", "[::1]", "[::1]:", "[[x]:1",
+            "a:1||b:1", "|",
+        ] {
             let mut bytes = hex("ffffffffffff0000 0000000000000003");
             Writer(&mut bytes).string(text);
             assert!(Preamble::cut(&bytes).is_err(), "{text}");

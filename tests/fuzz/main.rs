@@ -6,7 +6,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `RINGKEEPER_FUZZ_SEED` | where chance starts; without it the clock decides |
-//! | `RINGKEEPER_FUZZ_SECONDS` | budget of each target; 8, without optimisation 1 |
+//! | `RINGKEEPER_FUZZ_SECONDS` | budget of each target; 6, without optimisation 1 |
 //! | `RINGKEEPER_FUZZ_CASE` | only the input of that number, of that seed |
 //!
 //! A failure prints the seed, the number and the input. As `tests/fuzz/kept/<target>-<what>.hex` it is tried first
@@ -16,6 +16,7 @@ mod apache;
 mod connections;
 mod dice;
 mod disk;
+mod peers;
 mod settings;
 mod txns;
 mod wire;
@@ -33,7 +34,7 @@ pub struct Target {
     pub run: fn(&[u8]),
 }
 
-const TARGETS: [Target; 10] = [
+const TARGETS: [Target; 13] = [
     wire::FRAMES,
     wire::REQUESTS,
     wire::HANDSHAKES,
@@ -44,6 +45,9 @@ const TARGETS: [Target; 10] = [
     settings::CONFIGS,
     connections::WORDS,
     connections::CONNECTIONS,
+    peers::PACKETS,
+    peers::VOTES,
+    peers::STREAMS,
 ];
 
 /// What the process may grow by, in KiB, over all inputs: far above what any of them needs.
@@ -66,7 +70,7 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let seed = variable("RINGKEEPER_FUZZ_SEED")
         .unwrap_or_else(|| SystemTime::UNIX_EPOCH.elapsed().map_or(1, |since| since.as_nanos() as u64) & 0xffff_ffff);
-    let default_seconds = if cfg!(debug_assertions) { 1 } else { 8 };
+    let default_seconds = if cfg!(debug_assertions) { 1 } else { 6 };
     let budget = Duration::from_secs(variable("RINGKEEPER_FUZZ_SECONDS").unwrap_or(default_seconds));
     let only_case = variable("RINGKEEPER_FUZZ_CASE");
     println!("fuzz: RINGKEEPER_FUZZ_SEED={seed}");
