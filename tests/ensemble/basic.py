@@ -7,11 +7,13 @@ member comes back (DIFF, SNAP with nothing, SNAP when far behind, TRUNC), leader
 """
 
 import argparse
+import socket
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "parity")]
 
 import servers  # noqa: E402
 
@@ -20,8 +22,9 @@ if __name__ == "__main__":
 
 from kazoo.client import KazooClient  # noqa: E402
 
+import wire  # noqa: E402
 from client import BAD_VERSION, NO_NODE, Client, Refused, SessionLost  # noqa: E402
-from cluster import Cluster, Failed, kinds, limit_seconds, wait_for, wire  # noqa: E402
+from cluster import Cluster, Failed, kinds, limit_seconds, wait_for  # noqa: E402
 
 SCENARIOS = []
 
@@ -167,8 +170,8 @@ def sessions_move(cluster):
     kazoo.create(f"{root}/kazoo", ephemeral=True)
     for member in cluster.members:
         kazoo.set_hosts(member.where)
-        kazoo._connection._socket.close()
-        wait_for("kazoo at the next member", lambda: kazoo.connected and kazoo.exists(f"{root}/kazoo"), 20)
+        kazoo._connection._socket.shutdown(socket.SHUT_RDWR)
+        wait_for("kazoo at the next member", lambda: kazoo.retry(kazoo.exists, f"{root}/kazoo"), 20)
     expect(kazoo.client_id == first, "kazoo got another session")
     kazoo.stop()
     kazoo.close()

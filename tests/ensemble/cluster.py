@@ -283,7 +283,17 @@ class Cluster:
         wait_for(f"{members} serve", lambda: all(member.status() for member in members), seconds)
 
     def settle(self, seconds=40):
-        """Until all awake members serve, one of them leads, and all stand at the same zxid; returns that zxid."""
+        """Until all awake members serve, one of them leads, and all stand at the same zxid; returns that zxid.
+
+        A leader counts its new epoch before its first txn does: a session that comes and goes makes that txn.
+        """
+        def touched():
+            try:
+                self.leader(seconds).connect().close()
+                return True
+            except (OSError, ConnectionError):
+                return False
+
         def same():
             statuses = [member.status() for member in self.awake()]
             if not all(statuses) or sum(mode == "leader" for mode, _ in statuses) != 1:
@@ -292,6 +302,7 @@ class Cluster:
             return zxids.pop() if len(zxids) == 1 else None
 
         try:
+            wait_for("a session", touched, seconds)
             first = wait_for("one leader and equal zxids", same, seconds)
         except Failed as reason:
             raise Failed(f"{reason}: {[(member, member.status()) for member in self.members]}") from None
