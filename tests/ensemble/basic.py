@@ -7,6 +7,7 @@ member comes back (DIFF, SNAP with nothing, SNAP when far behind, TRUNC), leader
 """
 
 import argparse
+import logging
 import socket
 import sys
 import time
@@ -27,6 +28,8 @@ from client import BAD_VERSION, NO_NODE, Client, Refused, SessionLost  # noqa: E
 from cluster import Cluster, Failed, kinds, limit_seconds, wait_for  # noqa: E402
 
 SCENARIOS = []
+SYNCS = {}
+logging.getLogger("kazoo").setLevel(logging.CRITICAL)
 
 
 def scenario(function):
@@ -56,6 +59,12 @@ def below(cluster, name):
     return f"/{name}"
 
 
+def syncs(cluster):
+    """How often the leader says it sent a DIFF and a SNAP; what it does not count is not said."""
+    told = cluster.leader().monitor()
+    return {name: int(float(told[key])) for name, key in (("DIFF", "zk_diff_count"), ("SNAP", "zk_snap_count")) if key in told}
+
+
 def down_and_up(cluster, member, meanwhile, empty=False):
     """Stops a member, does something, starts it again and waits until all are the same."""
     member.kill()
@@ -64,9 +73,13 @@ def down_and_up(cluster, member, meanwhile, empty=False):
         meanwhile(client)
     if empty:
         member.empty()
+    before = syncs(cluster)
     member.launch()
     cluster.wait_serving()
     cluster.settle()
+    for name, count in syncs(cluster).items():
+        if name in before:
+            SYNCS[name] = SYNCS.get(name, 0) + count - before[name]
 
 
 @scenario
@@ -215,8 +228,11 @@ def uncommitted_tail_is_cut(cluster):
     time.sleep(0.3)
     leader.kill()
     client.drop()
+    # What the leader sent them waits unread in their sockets: it dies with the stopped processes.
     for member in followers:
-        member.resume()
+        member.process.kill()
+        member.process.wait()
+        member.launch()
     successor = cluster.leader(among=followers)
     cluster.wait_serving(followers)
     with successor.connect() as client:
@@ -315,8 +331,10 @@ def main():
             begun = time.monotonic()
             if lead:
                 cluster.lead(lead)
+            SYNCS.clear()
             one(cluster)
-            print(f"  {one.__name__}: {time.monotonic() - begun:.1f} s, leader {cluster.leader()}", flush=True)
+            counted = "".join(f", {count} {name}" for name, count in SYNCS.items() if count)
+            print(f"  {one.__name__}: {time.monotonic() - begun:.1f} s, leader {cluster.leader()}{counted}", flush=True)
         zxid = cluster.check_same()
     names = "+".join(options.voters) + (f", observers {'+'.join(options.observers)}" if options.observers else "")
     print(f"basic: {names}{', ' + lead + ' leading' if lead else ''}: {len(chosen)} scenarios passed, digests equal at {zxid:#x}, "

@@ -204,6 +204,8 @@ class Cluster:
     def __init__(self, voters, observers=(), tick=2000, init=10, sync=5, settings="", heap="256m", jvm=(), namespaces=False):
         self.tick, self.sync, self.init = tick, sync, init
         self.heap, self.jvm = heap, list(jvm)
+        # Left out when trees are compared node by node: the server's own corner, and what a test finds too big (digests cover it).
+        self.not_walked = ("/zookeeper",)
         self.settings = (f"tickTime={tick}\ninitLimit={init}\nsyncLimit={sync}\nmaxClientCnxns=0\nadmin.enableServer=false\n"
                          f"4lw.commands.whitelist=*\npreAllocSize=1024\n{settings}")
         everyone = [*voters, *observers]
@@ -341,7 +343,7 @@ class Cluster:
         for member in self.awake():
             with member.connect() as client:
                 client.sync("/")
-                tree = client.walk(root)
+                tree = client.walk(root, self.not_walked)
             if reference is None:
                 reference, first = tree, member
             elif tree != reference:
