@@ -208,8 +208,11 @@ def follower_back_with_nothing(cluster):
 @scenario
 def follower_back_far_behind(cluster):
     root = below(cluster, "behind")
-    for member in list(cluster.followers()):
-        down_and_up(cluster, member, lambda client: client.load(f"{root}/{member.sid}", 3000, batch=4))
+    # More than the 500 txns a leader keeps in memory: few bytes, which it may read from its log again, and many, which it may not.
+    few = lambda client: client.load(f"{root}/few", 3000, batch=4)  # noqa: E731
+    many = lambda client: client.pipeline([("set", root, bytes(10000))] * 700)  # noqa: E731
+    for member, meanwhile in zip(list(cluster.followers()), (few, many)):
+        down_and_up(cluster, member, meanwhile)
 
 
 @scenario

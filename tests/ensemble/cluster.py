@@ -201,13 +201,14 @@ class Member:
 class Cluster:
     """Members 1, 2, 3, ...: the voters first, then the observers. `namespaces` gives each a network that can be cut."""
 
-    def __init__(self, voters, observers=(), tick=2000, init=10, sync=5, settings="", heap="256m", jvm=(), namespaces=False):
+    def __init__(self, voters, observers=(), tick=2000, init=10, sync=5, settings="", heap="256m", jvm=(), namespaces=False,
+                 prealloc=1024):
         self.tick, self.sync, self.init = tick, sync, init
         self.heap, self.jvm = heap, list(jvm)
         # Left out when trees are compared node by node: the server's own corner, and what a test finds too big (digests cover it).
         self.not_walked = ("/zookeeper",)
         self.settings = (f"tickTime={tick}\ninitLimit={init}\nsyncLimit={sync}\nmaxClientCnxns=0\nadmin.enableServer=false\n"
-                         f"4lw.commands.whitelist=*\npreAllocSize=1024\n{settings}")
+                         f"4lw.commands.whitelist=*\npreAllocSize={prealloc}\n{settings}")
         everyone = [*voters, *observers]
         servers.install("debian", *(["venv", "jars39"] if "apache39" in everyone else []))
         self.directory = Path(tempfile.mkdtemp(prefix="ringkeeper-ensemble-"))

@@ -195,7 +195,7 @@ class Nemesis:
                     file.write(bytes(512))
             except OSError:
                 pass
-        self.last(1, 4)
+        self.last(2, 6)
         victim = self.cluster[1]
         told = f"{victim}, {'still up' if victim.running else 'ended'}"
         # Whatever it did, an operator makes room and starts it again.
@@ -231,7 +231,8 @@ def main():
     namespaces = network.usable()
     names = "+".join(options.voters) + (f", observers {'+'.join(options.observers)}" if options.observers else "")
     print(f"faults: {names}, seed {options.seed}, {options.seconds:.0f} s{'' if namespaces else ', no namespaces here: no cuts'}", flush=True)
-    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings="snapCount=2000\n", namespaces=namespaces)
+    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings="snapCount=2000\n", namespaces=namespaces,
+                      prealloc=64)
     mounted = mount_small_disk(cluster)
     history = History()
     everybody = [load.Worker(number, cluster.hosts, history, options.seed, timeout=18 * options.tick / 1000)
