@@ -372,22 +372,28 @@ class Cluster:
         raise Failed(f"no {kind} became leader in {rounds} rounds")
 
     def replace(self, member, kind, how):
-        """Stops a member and starts another kind in its place, with nothing (`network`) or with its data converted (`convert`)."""
+        """Stops a member and starts another kind in its place: with nothing (`network`), with its data converted (`convert`), or with
+        its data converted to ringkeeper's form and to Apache's again (`roundtrip`)."""
         if member.running:
             member.stop()
         old, before = member.data, member.kind
         member.kind = kind
         member.generation += 1
         new = member.directory / f"data{member.generation}"
-        if how == "convert" and before != "ringkeeper" and kind != "ringkeeper":
-            os.rename(old, new)
-        elif how == "convert" and before != kind:
-            words = ["import", old, "--data-dir", new] if kind == "ringkeeper" else ["export", "--data-dir", old, new]
+        if how == "roundtrip":
+            between = member.directory / f"between{member.generation}"
+            steps = [("import", old, between), ("export", between, new)]
+        elif how == "convert" and kind != before and "ringkeeper" in (before, kind):
+            steps = [("import" if kind == "ringkeeper" else "export", old, new)]
+        else:
+            steps = []
+            if how == "convert":
+                os.rename(old, new)
+        for verb, source, target in steps:
+            words = [verb, source, "--data-dir", target] if verb == "import" else [verb, "--data-dir", source, target]
             done = subprocess.run([servers.ringkeeper_binary(), *map(str, words)], capture_output=True, text=True, timeout=600)
             if done.returncode != 0:
-                raise Failed(f"ringkeeper {words[0]} failed: {done.stderr[-1500:]}")
-        elif how != "network":
-            os.rename(old, new)
+                raise Failed(f"ringkeeper {verb} failed: {done.stderr[-1500:]}")
         member.data = new
         shutil.rmtree(old, ignore_errors=True)
         member.launch()

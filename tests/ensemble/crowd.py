@@ -24,7 +24,7 @@ class Person:
         self.session, self.password, self.last_zxid = 0, bytes(16), 0
         self.at, self.state, self.link, self.pending = number, OFFLINE, None, b""
         self.begin, self.spoken, self.heard = 0.0, 0.0, 0.0
-        self.holding = self.watching = self.registered = False
+        self.holding = self.watching = False
         self.fired, self.moves, self.lost = [], 0, False
 
     def send(self, xid, op, body=b""):
@@ -39,7 +39,7 @@ class Crowd(threading.Thread):
         super().__init__(daemon=True)
         self.people = [Person(number, addresses, root, timeout_ms) for number in range(count)]
         self.selector = selectors.DefaultSelector()
-        self.ending, self.trouble = threading.Event(), None
+        self.ending, self.trouble, self.greeted_at = threading.Event(), None, 0.0
 
     @staticmethod
     def prepare(client, count, root="/crowd"):
@@ -116,7 +116,7 @@ class Crowd(threading.Thread):
         except (KeyError, ValueError):
             pass
         person.link.close()
-        person.link, person.state, person.registered = None, OFFLINE, False
+        person.link, person.state = None, OFFLINE
         person.at += 1
         person.begin = time.monotonic() + 0.02
 
@@ -142,7 +142,7 @@ class Crowd(threading.Thread):
             frame, person.pending = person.pending[4:size], person.pending[size:]
             if person.state == GREETING:
                 self.greeted(person, wire.Reader(frame))
-                if person.lost:
+                if person.link is None:
                     return
             else:
                 self.told(person, wire.Reader(frame))
@@ -163,7 +163,7 @@ class Crowd(threading.Thread):
             person.send(1, wire.GET_DATA, wire.path_watch(person.watched, True))
         if not person.holding:
             person.send(2, wire.CREATE, wire.create(person.ephemeral, b"", flags=wire.EPHEMERAL))
-        person.registered = True
+        self.greeted_at = time.monotonic()
 
     def told(self, person, reader):
         xid, zxid, error = reader.int32(), reader.int64(), reader.int32()

@@ -1,11 +1,11 @@
 """A live ensemble changes its software member by member, and back, and no client notices.
 
-    tests/ensemble/rolling.py --to rk [--start a38,a38,a38] [--how network|convert] [--znodes 20000]
+    tests/ensemble/rolling.py --to rk [--start a38,a38,a38] [--how network|convert|roundtrip] [--znodes 20000]
 
 Three servers with many znodes, sessions that write and read all the time (kazoo) and sessions that only hold an ephemeral and a watch.
 Each follower and at last the leader is stopped and comes back as the other kind: with an empty directory that the network fills, or
-with its own directory converted (`ringkeeper import`, `ringkeeper export`; between two Apache versions the directory as it is). Then
-back to the kinds it began with. No session may be lost, every watch fires exactly once, the histories and all members agree.
+with its own directory converted (`ringkeeper import`, `ringkeeper export`; between two Apache versions the directory as it is;
+`roundtrip` imports and exports it before an Apache server takes it up). Then back to the kinds it began with. No session may be lost, every watch fires exactly once, the histories and all members agree.
 Ends with a line `rolling: ...`.
 """
 
@@ -75,7 +75,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--start", type=kinds, default=kinds("a38,a38,a38"))
     parser.add_argument("--to", type=kinds, default=kinds("rk"))
-    parser.add_argument("--how", choices=("network", "convert"), default="network")
+    parser.add_argument("--how", choices=("network", "convert", "roundtrip"), default="network")
     parser.add_argument("--znodes", type=int, default=20000)
     parser.add_argument("--sessions", type=int, default=60)
     parser.add_argument("--clients", type=int, default=4)
