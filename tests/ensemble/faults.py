@@ -2,8 +2,8 @@
 
     tests/ensemble/faults.py rk,rk,rk [--observers rk] [--seconds 60] [--seed 1] [--faults kill,pause,...]
 
-Faults: kill -9, stop, pause (SIGSTOP), cuts of the network in one or both directions between members or towards the clients, a full
-disk, everybody killed at once. After each fault all is mended and the ensemble must acknowledge writes again within a bound. At the
+Faults: kill -9, stop, pause (SIGSTOP), stutter, cuts of the network in one or both directions between members or towards the clients,
+a full disk, a lost one, everybody killed at once. After each fault all is mended and the ensemble must acknowledge writes again within a bound. At the
 end every acknowledged write is readable, the history is in order (history.py), ephemerals are exactly those of living sessions, and all
 members agree. Cuts need root and network namespaces; without them the verdict says so. Ends with a line `faults: ...`.
 """
@@ -38,7 +38,7 @@ class Nemesis:
         self.cluster, self.history, self.dice = cluster, history, dice
         self.detection = cluster.sync * cluster.tick / 1000
         every = {"kill": self.kill, "leader": self.kill_leader, "stop": self.stop, "pause": self.pause, "empty": self.lose_disk,
-                 "all": self.kill_all, "flap": self.flap}
+                 "all": self.kill_all, "flap": self.flap, "stutter": self.stutter}
         if cluster.network:
             every |= {"isolate": self.isolate, "oneway": self.one_way, "pair": self.pair, "clients": self.cut_clients}
         if small_disk(cluster):
@@ -135,6 +135,17 @@ class Nemesis:
             victim.kill()
             victim.launch()
             self.last(0.1, 1.5)
+        return victim
+
+    def stutter(self):
+        """A member that gets a processor only now and then, never away long enough to be given up."""
+        victim = self.victim()
+        deadline = time.monotonic() + self.dice.uniform(1, 4)
+        while time.monotonic() < deadline:
+            victim.pause()
+            time.sleep(self.dice.uniform(0.05, 0.3) * self.detection / 2)
+            victim.resume()
+            time.sleep(self.dice.uniform(0.01, 0.1))
         return victim
 
     def lose_disk(self):
