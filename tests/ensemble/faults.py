@@ -208,6 +208,7 @@ class Nemesis:
                 pass
         self.last(2, 6)
         victim = self.cluster[1]
+        victim.suffered = victim.kind != "ringkeeper"
         told = f"{victim}, {'still up' if victim.running else 'ended'}"
         # Whatever it did, an operator makes room and starts it again.
         filler.unlink()
