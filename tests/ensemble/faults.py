@@ -65,7 +65,9 @@ class Nemesis:
             self.counts[name] += 1
             done += 1
             self.slowest = max(self.slowest, recovered)
-            print(f"  {name} {told}: {time.monotonic() - begun - recovered:.1f} s, writes again {recovered:.1f} s after mending", flush=True)
+            counted = [f"{member} counts {member.mismatches()} digest mismatches" for member in self.cluster.members if member.mismatches()]
+            print(f"  {name} {told}: {time.monotonic() - begun - recovered:.1f} s, writes again {recovered:.1f} s after mending"
+                  + "".join(f"; {text}" for text in counted), flush=True)
             time.sleep(self.dice.uniform(0.2, 1.5))
 
     def mend(self):
