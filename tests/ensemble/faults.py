@@ -48,7 +48,7 @@ class Nemesis:
             raise SystemExit(f"cannot do {', '.join(sorted(unknown))} here; what can be done: {', '.join(every)}")
         self.faults = {name: fault for name, fault in every.items() if not allowed or name in allowed}
         self.counts = dict.fromkeys(self.faults, 0)
-        self.slowest = 0.0
+        self.slowest, self.restarted, self.replayed = 0.0, set(), 0
 
     def run(self, seconds):
         deadline = time.monotonic() + seconds
@@ -65,7 +65,9 @@ class Nemesis:
             self.counts[name] += 1
             done += 1
             self.slowest = max(self.slowest, recovered)
-            counted = [f"{member} counts {member.mismatches()} digest mismatches" for member in self.cluster.members if member.mismatches()]
+            self.cluster.check_mismatches()
+            counted = [f"{member} counted {member.replay_mismatches} digest mismatches in its replay"
+                       for member in self.cluster.members if member.replay_mismatches]
             print(f"  {name} {told}: {time.monotonic() - begun - recovered:.1f} s, writes again {recovered:.1f} s after mending"
                   + "".join(f"; {text}" for text in counted), flush=True)
             time.sleep(self.dice.uniform(0.2, 1.5))
@@ -80,11 +82,16 @@ class Nemesis:
                 member.resume()
             if not member.running:
                 member.launch()
+                self.restarted.add(member)
 
     def recover(self, since):
         """Until every member serves and a write that began now was acknowledged."""
         try:
             self.cluster.wait_serving(self.cluster.members, RECOVERY_SECONDS)
+            for member in self.restarted:
+                member.replay_mismatches = member.mismatches()
+                self.replayed += member.replay_mismatches
+            self.restarted.clear()
             now = time.monotonic()
             wait_for("an acknowledged write", lambda: self.history.last_acknowledged > now, RECOVERY_SECONDS)
         except Failed as reason:
@@ -136,6 +143,7 @@ class Nemesis:
         for _ in range(3):
             victim.kill()
             victim.launch()
+            self.restarted.add(victim)
             self.last(0.1, 1.5)
         return victim
 
@@ -210,7 +218,6 @@ class Nemesis:
                 pass
         self.last(2, 6)
         victim = self.cluster[1]
-        victim.suffered = victim.kind != "ringkeeper"
         told = f"{victim}, {'still up' if victim.running else 'ended'}"
         # Whatever it did, an operator makes room and starts it again.
         filler.unlink()
@@ -267,6 +274,7 @@ def main():
             cluster.close()
     faults = ", ".join(f"{count} {name}" for name, count in sorted(nemesis.counts.items()))
     print(f"faults: {names}: seed {options.seed}: {faults}; {told}; slowest recovery {nemesis.slowest:.1f} s, "
+          f"{f'{nemesis.replayed} digest mismatches in replays of Apache servers, ' if nemesis.replayed else ''}"
           f"{'' if namespaces else 'NO CUTS, '}{'' if mounted else 'NO FULL DISK, '}{time.monotonic() - started:.0f} s")
 
 
