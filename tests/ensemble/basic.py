@@ -208,9 +208,10 @@ def follower_back_with_nothing(cluster):
 @scenario
 def follower_back_far_behind(cluster):
     root = below(cluster, "behind")
-    # More than the 500 txns a leader keeps in memory: few bytes, which it may read from its log again, and many, which it may not.
-    few = lambda client: client.load(f"{root}/few", 3000, batch=4)  # noqa: E731
-    many = lambda client: client.pipeline([("set", root, bytes(10000))] * 700)  # noqa: E731
+    # More than the 500 txns a leader keeps in memory: few bytes, which it may read from its log again, and many, in several logs and
+    # much more than its snapshot, which it may not.
+    few = lambda client: client.pipeline([("set", root, b"x")] * 600)  # noqa: E731
+    many = lambda client: client.pipeline([("set", root, bytes(10000))] * 1500)  # noqa: E731
     for member, meanwhile in zip(list(cluster.followers()), (few, many)):
         down_and_up(cluster, member, meanwhile)
 
@@ -329,7 +330,7 @@ def main():
     chosen = [one for one in SCENARIOS if one.__name__ in options.only] if options.only else SCENARIOS
     if not chosen:
         sys.exit("no such scenario: " + ", ".join(one.__name__ for one in SCENARIOS))
-    with Cluster(options.voters, options.observers, tick=options.tick) as cluster:
+    with Cluster(options.voters, options.observers, tick=options.tick, settings="snapCount=1000\n") as cluster:
         for one in chosen:
             begun = time.monotonic()
             if lead:

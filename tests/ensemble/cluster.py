@@ -252,7 +252,9 @@ class Cluster:
                 member.launch()
 
     def close(self):
-        """Kills every member and removes the directory and the networks."""
+        """Kills every member and removes the directory and the networks; a second time there is nothing to do."""
+        if self not in _open:
+            return
         _open.discard(self)
         for member in self.members:
             if member.process and member.process.poll() is None:
@@ -260,6 +262,9 @@ class Cluster:
                 member.process.wait()
         if self.network:
             self.network.close()
+        for member in self.members:
+            if member.data.is_mount():
+                subprocess.run(["umount", "-l", str(member.data)], capture_output=True)
         if os.environ.get("RINGKEEPER_KEEP"):
             print(f"kept: {self.directory}")
         else:

@@ -269,9 +269,7 @@ def main():
             strict = all(member.kind == "ringkeeper" for member in cluster.members)
             told = load.judge(cluster, everybody, history, strict)
     finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(cluster[1].data)], capture_output=True)
-            cluster.close()
+        cluster.close()
     faults = ", ".join(f"{count} {name}" for name, count in sorted(nemesis.counts.items()))
     print(f"faults: {names}: seed {options.seed}: {faults}; {told}; slowest recovery {nemesis.slowest:.1f} s, "
           f"{f'{nemesis.replayed} digest mismatches in replays of Apache servers, ' if nemesis.replayed else ''}"
