@@ -65,7 +65,7 @@ class Nemesis:
             self.counts[name] += 1
             done += 1
             self.slowest = max(self.slowest, recovered)
-            self.cluster.check_mismatches()
+            self.cluster.check_mismatches(at_rest=False)
             counted = [f"{member} counted {member.replay_mismatches} digest mismatches in its replay"
                        for member in self.cluster.members if member.replay_mismatches]
             print(f"  {name} {told}: {time.monotonic() - begun - recovered:.1f} s, writes again {recovered:.1f} s after mending"
@@ -89,7 +89,7 @@ class Nemesis:
         try:
             self.cluster.wait_serving(self.cluster.members, RECOVERY_SECONDS)
             for member in self.restarted:
-                member.replay_mismatches = member.mismatches()
+                member.replay_mismatches = member.mismatches() or 0
                 self.replayed += member.replay_mismatches
             self.restarted.clear()
             now = time.monotonic()
