@@ -24,7 +24,7 @@ ROOT = "/load"
 class Worker(threading.Thread):
     """One session at a time, until `stop()`."""
 
-    def __init__(self, number, hosts, history, seed, registers=8, timeout=8.0, pause=0.004):
+    def __init__(self, number, hosts, history, seed, registers=8, timeout=8.0, pause=0.008):
         super().__init__(daemon=True)
         self.number, self.history, self.registers, self.pause = number, history, registers, pause
         self.dice = random.Random(f"{seed}/{number}")
@@ -161,21 +161,23 @@ def prepare(client, registers=8):
         client.ensure(f"{ROOT}/counters/{number}")
 
 
-def look(client):
-    """What is there at the end, read through one member: registers, sequence nodes, ephemerals with their owners."""
-    client.sync(ROOT)
-    tree = client.walk(ROOT)
-    final, names, held = {}, {}, {}
-    for path, (data, czxid, mzxid, _, _, version, _, _, owner, *_) in tree.items():
-        folder = path[len(ROOT) + 1:].split("/")
-        if len(folder) == 2:
-            if folder[0] in ("registers", "counters"):
-                final[path] = (data, version, mzxid)
-            elif folder[0] == "sequence":
-                names[path] = czxid
-            else:
-                held[path] = owner
-    return final, names, held
+def look(tree):
+    """What a tree holds of the load: registers and counters, sequence nodes."""
+    final, names = {}, {}
+    for path, (data, czxid, mzxid, _, _, version, *_) in tree.items():
+        if path.startswith((f"{ROOT}/registers/", f"{ROOT}/counters/")):
+            final[path] = (data, version, mzxid)
+        elif path.startswith(f"{ROOT}/sequence/"):
+            names[path] = czxid
+    return final, names
+
+
+def held(member):
+    """The ephemerals as this member tells them: path to owner."""
+    with member.connect() as client:
+        client.sync(ROOT)
+        tree = client.walk(f"{ROOT}/ephemerals")
+    return {path: fields[8] for path, fields in tree.items() if path != f"{ROOT}/ephemerals"}
 
 
 def check_counters(final):
@@ -199,32 +201,26 @@ def judge(cluster, workers, history, strict_sync):
     live = {worker.current() for worker in workers}
     # Sessions that were lost on the way expire within their timeout and two ticks.
     limit = time.monotonic() + 20 + 20 * cluster.tick / 1000 + 4
-    while True:
-        with cluster.leader().connect() as client:
-            _, _, held = look(client)
-        if set(held.values()) <= live or time.monotonic() > limit:
-            break
+    while not set(held(cluster.leader()).values()) <= live and time.monotonic() < limit:
         time.sleep(0.3)
     cluster.settle()
-    stale = 0
-    for member in cluster.awake():
-        with member.connect() as client:
-            final, names, held = look(client)
-        check_counters(final)
-        stale = max(stale, history.judge(final, names, strict_sync))
-        history.check_ephemerals(held, live)
+    final, names = look(cluster.check_trees())
+    check_counters(final)
+    stale = history.judge(final, names, strict_sync)
+    history.check_ephemerals(held(cluster.leader()), live)
     half = workers[::2]
     for worker in half:
         worker.close()
     live -= {worker.session for worker in half}
     cluster.settle()
     for member in cluster.awake():
-        with member.connect() as client:
-            client.sync("/")
-            history.check_ephemerals(look(client)[2], live)
+        history.check_ephemerals(held(member), live)
     for worker in workers[1::2]:
         worker.close()
-    cluster.check_same()
+    cluster.settle()
+    if held(cluster.leader()):
+        raise AssertionError("ephemerals are left though every session was closed")
+    cluster.check_digests()
     lost = sum(worker.lost for worker in workers)
     unsure = sum(write.outcome == "info" for write in history.writes)
     return (f"{history.acknowledged} acknowledged writes, {len(history.reads)} reads, {unsure} unsure, {len(history.sequence)} sequence "
