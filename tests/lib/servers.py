@@ -131,13 +131,21 @@ class Server:
         self.stop()
 
 
-def four_letter_word(port, word, timeout=5.0):
+def use_venv():
+    """Starts the program again under the environment that has kazoo, unless it already runs there."""
+    python = CACHE / "venv/bin/python"
+    if Path(sys.prefix) != CACHE / "venv":
+        install("venv")
+        os.execv(python, [str(python), *sys.argv])
+
+
+def four_letter_word(port, word, timeout=5.0, host="127.0.0.1"):
     """Sends a raw word and returns everything the server says until it closes (b"" when it says nothing)."""
     if isinstance(word, str):
         word = word.encode()
     answer = b""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=timeout) as link:
+        with socket.create_connection((host, port), timeout=timeout) as link:
             link.sendall(word)
             while chunk := link.recv(65536):
                 answer += chunk

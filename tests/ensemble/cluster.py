@@ -1,0 +1,449 @@
+"""An ensemble of real processes, each member Apache 3.8, Apache 3.9 or ringkeeper, that can be hurt and mended.
+
+    with Cluster(["apache38", "apache39", "ringkeeper"], observers=["ringkeeper"]) as cluster:
+        leader = cluster.leader()
+        leader.kill(); leader.launch(); cluster.settle()
+
+Every member has the same zoo.cfg but for its own lines, so that a member's kind can be changed in place (`replace`). Everything that
+was started dies with the program (see tests/lib/servers.py), and every wait here has a limit. Launch from the main thread only: the
+kernel ends a child together with the thread that made it.
+"""
+
+import atexit
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "parity"), str(TESTS / "ensemble")]
+
+import servers  # noqa: E402
+from client import Client  # noqa: E402
+from network import Network  # noqa: E402
+
+KINDS = {"a38": "apache38", "a39": "apache39", "rk": "ringkeeper"}
+KINDS |= {kind: kind for kind in servers.TARGETS}
+_open = set()
+
+
+def kinds(text):
+    """`rk,a38,apache39` as a list of kinds."""
+    unknown = [word for word in text.split(",") if word and word not in KINDS]
+    if unknown:
+        raise SystemExit(f"unknown kind {unknown[0]}: a38, a39 or rk")
+    return [KINDS[word] for word in text.split(",") if word]
+
+
+class Failed(AssertionError):
+    """The ensemble did not do what it must."""
+
+
+def wait_for(what, condition, seconds, pause=0.05):
+    """Polls until `condition()` is true and returns its value; fails with `what` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise Failed(f"not within {seconds} s: {what}")
+        time.sleep(pause)
+
+
+def unused_ports(count):
+    """Ports below the range the kernel gives to outgoing connections: nobody takes them while their member is down."""
+    found = []
+    for port in random.SystemRandom().sample(range(12000, 32000), 2000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise RuntimeError("no free ports")
+
+
+class Member:
+    """One server of the ensemble: its directory, its process, what it says of itself."""
+
+    def __init__(self, cluster, sid, kind, observer, ports):
+        self.cluster, self.sid, self.kind, self.observer = cluster, sid, kind, observer
+        self.client_port, self.quorum_port, self.election_port = ports
+        self.host = cluster.network.address(sid) if cluster.network else "127.0.0.1"
+        self.directory = cluster.directory / f"server{sid}"
+        self.directory.mkdir()
+        self.generation = 0
+        self.data = self.directory / "data0"
+        self.log = self.directory / "server.log"
+        self.cfg = self.directory / "zoo.cfg"
+        self.process, self.paused = None, False
+        # Mismatches an Apache server counted before it served: killed while it recovers, it can count some as it replays its own
+        # log over a fuzzy snapshot, and still end up the same. Whoever expects that sets this once it serves.
+        self.replay_mismatches = 0
+
+    @property
+    def address(self):
+        return self.host, self.client_port
+
+    @property
+    def where(self):
+        return f"{self.host}:{self.client_port}"
+
+    def __repr__(self):
+        return f"{self.sid}({self.kind}{', observer' if self.observer else ''})"
+
+    def line(self):
+        role = ":observer" if self.observer else ""
+        return f"server.{self.sid}={self.host}:{self.quorum_port}:{self.election_port}{role}\n"
+
+    def write_configuration(self):
+        self.data.mkdir(exist_ok=True)
+        (self.data / "myid").write_text(f"{self.sid}\n")
+        self.cfg.write_text(
+            f"clientPort={self.client_port}\nclientPortAddress={self.host}\ndataDir={self.data}\n" + self.cluster.settings
+            + ("peerType=observer\n" if self.observer else "") + "".join(member.line() for member in self.cluster.members))
+
+    def launch(self):
+        """Starts the process on what its directory holds."""
+        self.write_configuration()
+        jvm = [*self.cluster.jvm] if self.kind == "ringkeeper" else [f"-Xmx{self.cluster.heap}", "-Xms16m", *self.cluster.jvm]
+        network = self.cluster.network
+
+        def prepare():
+            servers.die_with_parent()
+            if network:
+                network.enter(self.sid)
+
+        with open(self.log, "ab") as log:
+            self.process = subprocess.Popen(
+                servers.command(self.kind, self.cfg, jvm), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=dict(os.environ, JVMFLAGS=" ".join(self.cluster.jvm)), cwd=self.directory, start_new_session=True,
+                preexec_fn=prepare)
+        self.paused, self.replay_mismatches = False, 0
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    @property
+    def awake(self):
+        return self.running and not self.paused
+
+    def kill(self, sign=signal.SIGKILL):
+        """Ends the process and waits for it; SIGTERM is an operator's stop."""
+        if self.running:
+            if self.paused:
+                self.resume()
+            self.process.send_signal(sign)
+            try:
+                self.process.wait(15)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise Failed(f"{self} did not end on signal {sign}")
+
+    def stop(self):
+        self.kill(signal.SIGTERM)
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+        self.paused = True
+
+    def resume(self):
+        self.process.send_signal(signal.SIGCONT)
+        self.paused = False
+
+    def empty(self):
+        """Takes everything away from a member that is down; it will come back with nothing but its id."""
+        for entry in self.data.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def word(self, word, timeout=2.0):
+        return servers.four_letter_word(self.client_port, word, timeout=timeout, host=self.host).decode(errors="replace")
+
+    def status(self):
+        """(mode, zxid) as `srvr` says, None while it does not serve."""
+        if not self.awake:
+            return None
+        fields = dict(line.split(": ", 1) for line in self.word("srvr").splitlines() if ": " in line)
+        if "Mode" not in fields or "Zxid" not in fields:
+            return None
+        return fields["Mode"].strip(), int(fields["Zxid"], 16)
+
+    @property
+    def mode(self):
+        status = self.status()
+        return status and status[0]
+
+    def monitor(self):
+        """`mntr` as a dictionary."""
+        return dict(line.split("\t", 1) for line in self.word("mntr", 5.0).splitlines() if "\t" in line)
+
+    def mismatches(self):
+        """How many txns did not lead to the digest they carry, as a Java member counts them since its start; it must count."""
+        if self.kind == "ringkeeper":
+            return 0
+        told = self.monitor()
+        if not told and not self.status():
+            # It went out of service just now; it has to say so when all is at rest.
+            return None
+        if "zk_digest_mismatches_count" not in told:
+            raise Failed(f"{self} does not say how many digest mismatches it has seen")
+        return int(float(told["zk_digest_mismatches_count"]))
+
+    def digests(self):
+        """The digests of `hash`: zxid to digest, one for every 128th zxid."""
+        answer = [line.split(": ") for line in self.word("hash", 5.0).splitlines() if ": " in line]
+        return {int(zxid, 16): int(digest) for zxid, digest in answer}
+
+    def connect(self, timeout_ms=20000, **more):
+        """A plain client on this member alone."""
+        return Client(self.address, timeout_ms, **more)
+
+    def tail(self):
+        return self.log.read_text(errors="replace")[-1500:] if self.log.exists() else ""
+
+
+class Cluster:
+    """Members 1, 2, 3, ...: the voters first, then the observers. `namespaces` gives each a network that can be cut."""
+
+    def __init__(self, voters, observers=(), tick=2000, init=10, sync=5, settings="", heap="256m", jvm=(), namespaces=False,
+                 prealloc=1024):
+        self.tick, self.sync, self.init = tick, sync, init
+        self.heap, self.jvm = heap, list(jvm)
+        # Left out when trees are compared node by node: the server's own corner, and what a test finds too big (digests cover it).
+        self.not_walked = ("/zookeeper",)
+        self.settings = (f"tickTime={tick}\ninitLimit={init}\nsyncLimit={sync}\nmaxClientCnxns=0\nadmin.enableServer=false\n"
+                         f"4lw.commands.whitelist=*\npreAllocSize={prealloc}\n{settings}")
+        everyone = [*voters, *observers]
+        servers.install("debian", *(["venv", "jars39"] if "apache39" in everyone else []))
+        self.directory = Path(tempfile.mkdtemp(prefix="ringkeeper-ensemble-"))
+        self.network = Network(len(everyone)) if namespaces else None
+        ports = [] if namespaces else unused_ports(3 * len(everyone))
+        self.members = []
+        _open.add(self)
+        for at, kind in enumerate(everyone):
+            mine = (2181, 2888, 3888) if namespaces else ports[3 * at:3 * at + 3]
+            self.members.append(Member(self, at + 1, kind, at >= len(voters), mine))
+
+    def __enter__(self):
+        try:
+            self.launch()
+            wait_for("every member serves", self._all_serve, 60)
+            self.settle(60)
+        except BaseException as reason:
+            if isinstance(reason, Failed):
+                self.report()
+            self.close()
+            raise
+        return self
+
+    def _all_serve(self):
+        for member in self.members:
+            if not member.running:
+                raise Failed(f"{member} ended instead of serving")
+        return all(member.status() for member in self.members)
+
+    def __exit__(self, kind, *_):
+        if kind is not None and kind is not SystemExit:
+            self.report()
+        self.close()
+
+    def launch(self):
+        for member in self.members:
+            if not member.running:
+                member.launch()
+
+    def close(self):
+        """Kills every member and removes the directory and the networks; a second time there is nothing to do."""
+        if self not in _open:
+            return
+        _open.discard(self)
+        for member in self.members:
+            if member.process and member.process.poll() is None:
+                member.process.kill()
+                member.process.wait()
+        if self.network:
+            self.network.close()
+        for member in self.members:
+            if member.data.is_mount():
+                subprocess.run(["umount", "-l", str(member.data)], capture_output=True)
+        if os.environ.get("RINGKEEPER_KEEP"):
+            print(f"kept: {self.directory}")
+        else:
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def report(self):
+        """Where everybody stands and the end of every log, for a failed run."""
+        for member in self.members:
+            print(f"--- {member}: running {member.running}, paused {member.paused}, status {member.status()}\n{member.tail()}")
+
+    def __getitem__(self, sid):
+        return self.members[sid - 1]
+
+    @property
+    def voters(self):
+        return [member for member in self.members if not member.observer]
+
+    @property
+    def hosts(self):
+        return ",".join(member.where for member in self.members)
+
+    def awake(self):
+        return [member for member in self.members if member.awake]
+
+    def leader(self, seconds=30, among=None):
+        """The member that leads and serves."""
+        return wait_for("a leader", lambda: next(
+            (member for member in among or self.awake() if member.mode == "leader"), None), seconds)
+
+    def followers(self):
+        return [member for member in self.awake() if member.mode == "follower"]
+
+    def wait_serving(self, members=None, seconds=40):
+        """Until every awake member (or those named) serves."""
+        members = members or self.awake()
+        wait_for(f"{members} serve", lambda: all(member.status() for member in members), seconds)
+
+    def settle(self, seconds=40):
+        """Until all awake members serve, one of them leads, and all stand at the same zxid; returns that zxid.
+
+        A leader counts its new epoch before its first txn does: a session that comes and goes makes that txn.
+        """
+        def touched():
+            try:
+                self.leader(seconds).connect().close()
+                return True
+            except (OSError, ConnectionError):
+                return False
+
+        def same():
+            statuses = [member.status() for member in self.awake()]
+            if not all(statuses) or sum(mode == "leader" for mode, _ in statuses) != 1:
+                return None
+            zxids = {zxid for _, zxid in statuses}
+            return zxids.pop() if len(zxids) == 1 else None
+
+        try:
+            wait_for("a session", touched, seconds)
+            first = wait_for("one leader and equal zxids", same, seconds)
+        except Failed as reason:
+            raise Failed(f"{reason}: {[(member, member.status()) for member in self.members]}") from None
+        return first
+
+    def check_digests(self):
+        """Writes until a digest is logged, then every member must have it, alike; no Java member may ever have seen another one."""
+        before = {member: member.mismatches() for member in self.awake()}
+        with self.leader().connect() as client:
+            if client.exists("/digest-probe") is None:
+                client.create("/digest-probe")
+            for _ in range(2):
+                client.pipeline([("set", "/digest-probe", b"x")] * 130)
+        self.settle()
+        logged = {member: member.digests() for member in self.awake()}
+        common = set.intersection(*(set(digests) for digests in logged.values()))
+        if not common:
+            raise Failed(f"no digest at a common zxid: { {m: sorted(d)[-3:] for m, d in logged.items()} }")
+        newest = max(common)
+        for zxid in sorted(common):
+            if len({digests[zxid] for digests in logged.values()}) != 1:
+                raise Failed(f"digests differ at zxid {zxid:#x}: { {m: d[zxid] for m, d in logged.items()} }")
+        for member, count in before.items():
+            if member.mismatches() != count:
+                raise Failed(f"{member} counted {count} digest mismatches and then {member.mismatches()}")
+        self.check_mismatches()
+        return newest
+
+    def check_mismatches(self, at_rest=True):
+        """The Java members compare every txn with the digest it carries: their count of mismatches must be 0."""
+        for member in self.awake():
+            count = member.mismatches()
+            if count != member.replay_mismatches and (count is not None or at_rest):
+                raise Failed(f"{member} counts {count} digest mismatches, {member.replay_mismatches} of its own replay")
+
+    def check_trees(self, root="/"):
+        """Every member, asked itself, tells the same tree: names, data, every field of the stat, ACLs."""
+        reference = None
+        for member in self.awake():
+            with member.connect() as client:
+                client.sync("/")
+                tree = client.walk(root, self.not_walked)
+            if reference is None:
+                reference, first = tree, member
+            elif tree != reference:
+                odd = sorted(path for path in tree.keys() | reference.keys() if tree.get(path) != reference.get(path))
+                raise Failed(f"{first} and {member} differ at {len(odd)} znodes, first {odd[0]}: "
+                             f"{reference.get(odd[0])} and {tree.get(odd[0])}")
+        return reference
+
+    def check_same(self):
+        """All that must be equal at rest."""
+        self.settle()
+        self.check_trees()
+        return self.check_digests()
+
+    def lead(self, kind, rounds=12):
+        """Restarts leaders until one of `kind` leads; only there are two kinds."""
+        for _ in range(rounds):
+            leader = self.leader()
+            if leader.kind == kind:
+                return leader
+            leader.stop()
+            self.leader()
+            leader.launch()
+            self.settle()
+        raise Failed(f"no {kind} became leader in {rounds} rounds")
+
+    def replace(self, member, kind, how):
+        """Stops a member and starts another kind in its place: with nothing (`network`), with its data converted (`convert`), or with
+        its data converted to ringkeeper's form and to Apache's again (`roundtrip`)."""
+        if member.running:
+            member.stop()
+        old, before = member.data, member.kind
+        member.kind = kind
+        member.generation += 1
+        new = member.directory / f"data{member.generation}"
+        if how == "roundtrip":
+            between = member.directory / f"between{member.generation}"
+            steps = [("import", old, between), ("export", between, new)]
+        elif how == "convert" and kind != before and "ringkeeper" in (before, kind):
+            steps = [("import" if kind == "ringkeeper" else "export", old, new)]
+        else:
+            steps = []
+            if how == "convert":
+                os.rename(old, new)
+        for verb, source, target in steps:
+            words = [verb, source, "--data-dir", target] if verb == "import" else [verb, "--data-dir", source, target]
+            done = subprocess.run([servers.ringkeeper_binary(), *map(str, words)], capture_output=True, text=True, timeout=600)
+            if done.returncode != 0:
+                raise Failed(f"ringkeeper {verb} failed: {done.stderr[-1500:]}")
+        member.data = new
+        shutil.rmtree(old, ignore_errors=True)
+        member.launch()
+
+
+def _close_all():
+    for cluster in list(_open):
+        cluster.close()
+
+
+atexit.register(_close_all)
+
+
+def limit_seconds(seconds):
+    """Ends the program, servers included, when it takes longer than anything reasonable."""
+    def end(*_):
+        print(f"gave up after {seconds} s", flush=True)
+        _close_all()
+        os._exit(124)
+    signal.signal(signal.SIGALRM, end)
+    signal.alarm(seconds)

@@ -1,0 +1,280 @@
+"""Random faults from a seed over a real ensemble under load, and the judgement on what its clients saw.
+
+    tests/ensemble/faults.py rk,rk,rk [--observers rk] [--seconds 60] [--seed 1] [--faults kill,pause,...]
+
+Faults: kill -9, stop, pause (SIGSTOP), stutter, cuts of the network in one or both directions between members or towards the clients,
+a full disk, a lost one, everybody killed at once. After each fault all is mended and the ensemble must acknowledge writes again within a bound. At the
+end every acknowledged write is readable, the history is in order (history.py), ephemerals are exactly those of living sessions, and all
+members agree. Cuts need root and network namespaces; without them the verdict says so. Ends with a line `faults: ...`.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
+
+import servers  # noqa: E402
+
+if __name__ == "__main__":
+    servers.use_venv()
+
+import network  # noqa: E402
+import workers as load  # noqa: E402
+from cluster import Cluster, Failed, kinds, limit_seconds, wait_for  # noqa: E402
+from history import History  # noqa: E402
+
+SMALL_DISK = "96m"
+RECOVERY_SECONDS = 45.0
+
+
+class Nemesis:
+    """Does harm, mends it, and waits until the ensemble has recovered."""
+
+    def __init__(self, cluster, history, dice, allowed):
+        self.cluster, self.history, self.dice = cluster, history, dice
+        self.detection = cluster.sync * cluster.tick / 1000
+        every = {"kill": self.kill, "leader": self.kill_leader, "stop": self.stop, "pause": self.pause, "empty": self.lose_disk,
+                 "all": self.kill_all, "flap": self.flap, "stutter": self.stutter}
+        if cluster.network:
+            every |= {"isolate": self.isolate, "oneway": self.one_way, "pair": self.pair, "clients": self.cut_clients}
+        if small_disk(cluster):
+            every["disk"] = self.fill_disk
+        unknown = set(allowed or ()) - set(every)
+        if unknown:
+            raise SystemExit(f"cannot do {', '.join(sorted(unknown))} here; what can be done: {', '.join(every)}")
+        self.faults = {name: fault for name, fault in every.items() if not allowed or name in allowed}
+        self.counts = dict.fromkeys(self.faults, 0)
+        self.slowest, self.restarted, self.replayed = 0.0, set(), 0
+
+    def run(self, seconds):
+        deadline = time.monotonic() + seconds
+        order = list(self.faults)
+        self.dice.shuffle(order)
+        done = 0
+        while time.monotonic() < deadline:
+            # Every fault once, then as the dice fall.
+            name = order[done] if done < len(order) else self.dice.choice(order)
+            begun = time.monotonic()
+            told = self.faults[name]()
+            self.mend()
+            recovered = self.recover(time.monotonic())
+            self.counts[name] += 1
+            done += 1
+            self.slowest = max(self.slowest, recovered)
+            self.cluster.check_mismatches(at_rest=False)
+            counted = [f"{member} counted {member.replay_mismatches} digest mismatches in its replay"
+                       for member in self.cluster.members if member.replay_mismatches]
+            print(f"  {name} {told}: {time.monotonic() - begun - recovered:.1f} s, writes again {recovered:.1f} s after mending"
+                  + "".join(f"; {text}" for text in counted), flush=True)
+            time.sleep(self.dice.uniform(0.2, 1.5))
+
+    def mend(self):
+        if self.cluster.network:
+            self.cluster.network.heal()
+        filler = self.cluster[1].data / "filler"
+        filler.unlink(missing_ok=True)
+        for member in self.cluster.members:
+            if member.paused and member.running:
+                member.resume()
+            if not member.running:
+                member.launch()
+                self.restarted.add(member)
+
+    def recover(self, since):
+        """Until every member serves and a write that began now was acknowledged."""
+        try:
+            self.cluster.wait_serving(self.cluster.members, RECOVERY_SECONDS)
+            for member in self.restarted:
+                member.replay_mismatches = member.mismatches() or 0
+                self.replayed += member.replay_mismatches
+            self.restarted.clear()
+            now = time.monotonic()
+            wait_for("an acknowledged write", lambda: self.history.last_acknowledged > now, RECOVERY_SECONDS)
+        except Failed as reason:
+            down = [member for member in self.cluster.members if not member.running]
+            raise Failed(f"no recovery: {reason}; ended by themselves: {down}") from None
+        return time.monotonic() - since
+
+    def some(self):
+        return self.dice.choice(self.cluster.members)
+
+    def victim(self):
+        """The leader half of the time."""
+        return self.current_leader() if self.dice.random() < 0.5 else self.some()
+
+    def current_leader(self):
+        return self.cluster.leader(RECOVERY_SECONDS)
+
+    def last(self, low=0.2, high=None):
+        high = high or 1.6 * self.detection
+        time.sleep(self.dice.uniform(low, high))
+
+    def kill(self):
+        victim = self.some()
+        victim.kill()
+        self.last(0, 2)
+        return victim
+
+    def kill_leader(self):
+        victim = self.current_leader()
+        victim.kill()
+        self.last(0, 2)
+        return victim
+
+    def stop(self):
+        victim = self.victim()
+        victim.stop()
+        self.last(0, 2)
+        return victim
+
+    def pause(self):
+        victim = self.victim()
+        victim.pause()
+        self.last()
+        return victim
+
+    def flap(self):
+        """One member dies again while it comes back."""
+        victim = self.victim()
+        for _ in range(3):
+            victim.kill()
+            victim.launch()
+            self.restarted.add(victim)
+            self.last(0.1, 1.5)
+        return victim
+
+    def stutter(self):
+        """A member that gets a processor only now and then, never away long enough to be given up."""
+        victim = self.victim()
+        deadline = time.monotonic() + self.dice.uniform(1, 4)
+        while time.monotonic() < deadline:
+            victim.pause()
+            time.sleep(self.dice.uniform(0.05, 0.3) * self.detection / 2)
+            victim.resume()
+            time.sleep(self.dice.uniform(0.01, 0.1))
+        return victim
+
+    def lose_disk(self):
+        """A follower or observer comes back with nothing; only while all the others are there."""
+        victim = self.dice.choice([member for member in self.cluster.members if member is not self.current_leader()])
+        victim.kill()
+        victim.empty()
+        return victim
+
+    def kill_all(self):
+        for member in self.dice.sample(self.cluster.members, len(self.cluster.members)):
+            member.kill()
+        return "everybody"
+
+    def isolate(self):
+        victim = self.victim()
+        for other in self.cluster.members:
+            if other is not victim:
+                self.cluster.network.separate(victim.sid, other.sid)
+        self.last()
+        return victim
+
+    def one_way(self):
+        """The victim hears and is not heard, or the other way round."""
+        victim, deaf = self.victim(), self.dice.random() < 0.5
+        for other in self.cluster.members:
+            if other is not victim:
+                self.cluster.network.cut(*((other.sid, victim.sid) if deaf else (victim.sid, other.sid)))
+        self.last()
+        return f"{victim} {'hears nothing' if deaf else 'is not heard'}"
+
+    def pair(self):
+        one, other = self.dice.sample(self.cluster.members, 2)
+        if self.dice.random() < 0.5:
+            self.cluster.network.separate(one.sid, other.sid)
+        else:
+            self.cluster.network.cut(one.sid, other.sid)
+        self.last()
+        return f"{one} and {other}"
+
+    def cut_clients(self):
+        victim = self.victim()
+        self.cluster.network.separate(victim.sid, network.CLIENTS)
+        self.last()
+        return victim
+
+    def fill_disk(self):
+        """Member 1 writes to a small disk of its own: now it is full. It may go on, stop serving or end; never lie."""
+        filler = self.cluster[1].data / "filler"
+        with open(filler, "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(bytes(1 << 20))
+            except OSError:
+                pass
+            try:
+                while True:
+                    file.write(bytes(512))
+            except OSError:
+                pass
+        self.last(2, 6)
+        victim = self.cluster[1]
+        told = f"{victim}, {'still up' if victim.running else 'ended'}"
+        # Whatever it did, an operator makes room and starts it again.
+        filler.unlink()
+        victim.kill()
+        return told
+
+
+def small_disk(cluster):
+    return cluster[1].data.is_mount()
+
+
+def mount_small_disk(cluster):
+    """A disk of its own for member 1; false where nothing can be mounted."""
+    cluster[1].data.mkdir()
+    return subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "none", str(cluster[1].data)],
+                          capture_output=True).returncode == 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("voters", type=kinds)
+    parser.add_argument("--observers", type=kinds, default=[])
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument("--tick", type=int, default=400)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--faults", type=lambda text: text.split(","))
+    options = parser.parse_args()
+    servers.exit_on_signal()
+    limit_seconds(int(options.seconds * 1.2) + 300)
+    started = time.monotonic()
+    namespaces = network.usable()
+    names = "+".join(options.voters) + (f", observers {'+'.join(options.observers)}" if options.observers else "")
+    print(f"faults: {names}, seed {options.seed}, {options.seconds:.0f} s{'' if namespaces else ', no namespaces here: no cuts'}", flush=True)
+    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings="snapCount=2000\n", namespaces=namespaces,
+                      prealloc=64)
+    mounted = mount_small_disk(cluster)
+    history = History()
+    everybody = [load.Worker(number, cluster.hosts, history, options.seed, timeout=18 * options.tick / 1000)
+                 for number in range(options.clients)]
+    try:
+        with cluster:
+            with cluster.leader().connect() as client:
+                load.prepare(client)
+            nemesis = Nemesis(cluster, history, random.Random(options.seed), options.faults)
+            for worker in everybody:
+                worker.begin()
+            nemesis.run(options.seconds)
+            strict = all(member.kind == "ringkeeper" for member in cluster.members)
+            told = load.judge(cluster, everybody, history, strict)
+    finally:
+        cluster.close()
+    faults = ", ".join(f"{count} {name}" for name, count in sorted(nemesis.counts.items()))
+    print(f"faults: {names}: seed {options.seed}: {faults}; {told}; slowest recovery {nemesis.slowest:.1f} s, "
+          f"{f'{nemesis.replayed} digest mismatches in replays of Apache servers, ' if nemesis.replayed else ''}"
+          f"{'' if namespaces else 'NO CUTS, '}{'' if mounted else 'NO FULL DISK, '}{time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

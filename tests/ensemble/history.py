@@ -1,0 +1,165 @@
+"""What clients saw, kept as a history, and the judgement on it. No server is asked here.
+
+An operation is `ok` (acknowledged), `fail` (an error that says it had no effect) or `info` (the connection went away: it may have
+happened). Every acknowledged write brings its zxid and the version it made, which gives the order the servers claim; the checks hold
+that order against real time, against what was read, and against each session's own order:
+
+  - writes have one order consistent with real time: acknowledged before another began means a smaller zxid
+  - a register's versions are its writes in zxid order: no version twice, none without a write to explain it
+  - a read returns a write of that register, never older than what its session already knew
+  - sequence names are unique and follow their zxids
+"""
+
+import bisect
+import threading
+from collections import defaultdict, namedtuple
+
+Write = namedtuple("Write", "path value outcome session began ended zxid version")
+Read = namedtuple("Read", "path value session began ended zxid version known synced")
+Made = namedtuple("Made", "path outcome session began ended zxid")
+
+
+class Violation(AssertionError):
+    """The history is not one an ensemble may produce."""
+
+
+class History:
+    """Filled by many threads; judged once they are done."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.writes, self.reads, self.sequence, self.ephemerals = [], [], [], []
+        self.acknowledged = 0
+        self.last_acknowledged = 0.0
+
+    def add(self, where, entry):
+        with self.lock:
+            where.append(entry)
+            if getattr(entry, "outcome", "") == "ok":
+                self.acknowledged += 1
+                self.last_acknowledged = max(self.last_acknowledged, entry.ended)
+
+    def judge(self, final, names, strict_sync):
+        """`final`: register to (value, version, zxid); `names`: sequence node to zxid, both as read at the end from every member.
+
+        Returns how many reads after a sync were stale: a violation only when `strict_sync`; Apache's own leader answers syncs
+        after it was replaced, as long as it does not know."""
+        self._real_time()
+        self._registers(final)
+        self._sessions()
+        self._sequence(names)
+        stale = self._synced()
+        if stale and strict_sync:
+            raise Violation(f"{len(stale)} reads after a sync miss writes acknowledged before it, first {stale[0]}")
+        return len(stale)
+
+    def _real_time(self):
+        ok = [write for write in self.writes if write.outcome == "ok"] + [made for made in self.sequence if made.outcome == "ok"]
+        owners = {}
+        for write in ok:
+            if write.zxid in owners:
+                raise Violation(f"zxid {write.zxid:#x} acknowledged twice: {owners[write.zxid]} and {write}")
+            owners[write.zxid] = write
+        ended = sorted(ok, key=lambda write: write.ended)
+        highest, at = None, 0
+        for write in sorted(ok, key=lambda write: write.began):
+            while at < len(ended) and ended[at].ended < write.began:
+                if highest is None or ended[at].zxid > highest.zxid:
+                    highest = ended[at]
+                at += 1
+            if highest is not None and highest.zxid > write.zxid:
+                raise Violation(f"{write} began after {highest} was acknowledged and has a smaller zxid")
+
+    def _registers(self, final):
+        unsure = defaultdict(set)
+        known = defaultdict(dict)
+        for write in self.writes:
+            if write.outcome == "info":
+                unsure[write.path].add(write.value)
+            elif write.outcome == "ok":
+                if write.version in known[write.path]:
+                    raise Violation(f"version {write.version} of {write.path} twice: {known[write.path][write.version]} and {write}")
+                known[write.path][write.version] = write
+        seen = [(read.path, read.value, read.version, read.zxid) for read in self.reads]
+        seen += [(path, value, version, zxid) for path, (value, version, zxid) in final.items()]
+        guessed = defaultdict(dict)
+        for path, value, version, zxid in seen:
+            if version == 0:
+                continue
+            write = known[path].get(version)
+            if write is not None:
+                if (write.value, write.zxid) != (value, zxid):
+                    raise Violation(f"{path} version {version} read as {value!r} at {zxid:#x}, written as {write}")
+            elif value not in unsure[path]:
+                raise Violation(f"{path} version {version} holds {value!r}, which nobody wrote")
+            elif guessed[path].setdefault(version, (value, zxid)) != (value, zxid):
+                raise Violation(f"{path} version {version} read as {(value, zxid)} and {guessed[path][version]}")
+        for path, (value, version, zxid) in final.items():
+            order = {v: write.zxid for v, write in known[path].items()} | {v: z for v, (_, z) in guessed[path].items()}
+            last = 0
+            for number in sorted(order):
+                if order[number] <= last:
+                    raise Violation(f"{path}: version {number} has zxid {order[number]:#x}, an earlier version {last:#x}")
+                last = order[number]
+            if order and max(order) > version:
+                raise Violation(f"{path}: version {max(order)} was acknowledged or read, at the end it has {version}")
+            missing = version - len(known[path])
+            if missing > len(unsure[path]):
+                raise Violation(f"{path}: {version} writes, but {len(known[path])} acknowledged and {len(unsure[path])} unsure")
+
+    def _sessions(self):
+        zxids = defaultdict(list)
+        for write in self.writes:
+            if write.outcome == "ok":
+                zxids[write.path].append(write.zxid)
+        for path in zxids.values():
+            path.sort()
+        for read in self.reads:
+            order = zxids[read.path]
+            at = bisect.bisect_right(order, read.known)
+            if at and read.zxid < order[at - 1]:
+                raise Violation(f"{read}: its session knew {read.known:#x}, so at least {order[at - 1]:#x} was due")
+
+    def _synced(self):
+        ok = sorted((write for write in self.writes if write.outcome == "ok"), key=lambda write: write.ended)
+        best, ends = defaultdict(list), defaultdict(list)
+        for write in ok:
+            top = max(write.zxid, best[write.path][-1] if best[write.path] else 0)
+            best[write.path].append(top)
+            ends[write.path].append(write.ended)
+        stale = []
+        for read in self.reads:
+            if read.synced is not None:
+                at = bisect.bisect_left(ends[read.path], read.synced)
+                if at and read.zxid < best[read.path][at - 1]:
+                    stale.append(read)
+        return stale
+
+    def _sequence(self, names):
+        ok = sorted((made for made in self.sequence if made.outcome == "ok"), key=lambda made: made.zxid)
+        last = ""
+        for made in ok:
+            if names.get(made.path) != made.zxid:
+                raise Violation(f"{made} is {names.get(made.path)} at the end")
+            if made.path <= last:
+                raise Violation(f"{made} follows {last}")
+            last = made.path
+        unsure = sum(made.outcome == "info" for made in self.sequence)
+        if len(names) > len(ok) + unsure:
+            raise Violation(f"{len(names)} sequence nodes, {len(ok)} acknowledged and {unsure} unsure")
+        by_zxid = sorted(names, key=names.get)
+        if by_zxid != sorted(names):
+            raise Violation("sequence names are not in the order of their zxids")
+
+    def check_ephemerals(self, nodes, live):
+        """`nodes`: path to owner, as read at rest; `live`: the sessions that live. Ephemerals iff live session, none lost."""
+        for path, owner in nodes.items():
+            if owner not in live:
+                raise Violation(f"{path} belongs to {owner:#x}, which is gone")
+        for made in self.ephemerals:
+            if made.session in live and made.outcome == "ok" and nodes.get(made.path) != made.session:
+                raise Violation(f"{made} is not there though its session lives")
+        every = {made.path for made in self.ephemerals}
+        strange = set(nodes) - every
+        if strange:
+            raise Violation(f"nobody made {sorted(strange)[:3]}")

@@ -1,0 +1,73 @@
+#!/usr/bin/env bash
+# The ensemble of real processes: basics, random faults and a rolling replacement, over the mixes of ringkeeper and Apache.
+#
+#   tests/ensemble/run.sh                    the short form: about ten minutes
+#   tests/ensemble/run.sh --seconds 300      so many seconds of faults on three ringkeepers (default 300; mixed ensembles get a fifth)
+#   tests/ensemble/run.sh --matrix apache    the same harness with Apache alone: what the harness itself is worth
+#   tests/ensemble/run.sh --seed N           faults from this seed (default 20260725); `random` draws one
+#   tests/ensemble/run.sh --znodes N         for the rolling replacement (default 20000)
+#
+# Takes the binary from RINGKEEPER_BIN (default target/release/ringkeeper). Every part runs, even after a failure; the last line:
+#   ensemble: basics N passed, faults M passed, rolling K passed, F failed
+set -uo pipefail
+cd "$(dirname "$0")/../.."
+seconds=300 matrix=all seed=20260725 znodes=20000
+while [ $# -gt 0 ]; do
+    case $1 in
+    --seconds) seconds=$2 ;;
+    --matrix) matrix=$2 ;;
+    --seed) seed=$2 ;;
+    --znodes) znodes=$2 ;;
+    *) echo "unknown option $1" >&2; exit 2 ;;
+    esac
+    shift 2
+done
+[ "$seed" != random ] || seed=$RANDOM$RANDOM
+[ "$matrix" = all ] || [ "$matrix" = apache ] || { echo "--matrix all or apache" >&2; exit 2; }
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+basics=0 faults=0 rolling=0 failed=0
+failures=()
+
+# part COUNTER PROGRAM ARGUMENTS...: passed only if it returns 0 and gives its verdict line.
+part() {
+    local counter=$1 program=$2 code=0
+    shift 2
+    printf '\n--- %s %s\n' "$program" "$*"
+    python3 "tests/ensemble/$program.py" "$@" 2>&1 | tee "$log" || code=$?
+    if [ "$code" -eq 0 ] && grep -q "^$program: .*;\|^$program: .* passed" "$log"; then
+        printf -v "$counter" '%d' $((${!counter} + 1))
+    else
+        failed=$((failed + 1))
+        failures+=("$program $*")
+    fi
+}
+
+tests/lib/apache.sh debian venv jars39 || exit 1
+python3 tests/ensemble/judge_test.py || { failed=1; failures+=("judge_test"); }
+if [ "$matrix" = apache ]; then
+    part basics basic a38,a38,a38 --observers a39
+    part basics basic a38,a39,a39 --observers a38
+    part faults faults a38,a39,a38 --seconds "$seconds" --seed "$seed"
+    part rolling rolling --start a38,a38,a38 --to a39 --how network --znodes "$znodes"
+    part rolling rolling --start a38,a38,a38 --to a39 --how convert --znodes "$znodes"
+else
+    part basics basic rk,rk,rk --observers rk
+    # 2+1 and 1+2 with each version, each side leading, an observer of the other kind.
+    for apache in a38 a39; do
+        part basics basic "$apache,$apache,rk" --observers rk --leader rk
+        part basics basic "$apache,$apache,rk" --observers "$apache" --leader "$apache"
+        part basics basic "rk,rk,$apache" --observers "$apache" --leader rk
+        part basics basic "rk,rk,$apache" --observers rk --leader "$apache"
+    done
+    part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
+    part faults faults rk,rk,a38 --observers rk --seconds $((seconds / 5)) --seed "$seed"
+    part faults faults a39,a39,rk --observers a38 --seconds $((seconds / 5)) --seed "$seed"
+    part rolling rolling --start a38,a38,a38 --to rk --how network --znodes "$znodes"
+    part rolling rolling --start a38,a38,a38 --to rk --how convert --znodes "$znodes"
+    part rolling rolling --start a39,a39,a39 --to rk --how network --znodes "$znodes"
+fi
+
+for failure in "${failures[@]}"; do echo "FAILED: $failure"; done
+printf '\nensemble: basics %d passed, faults %d passed, rolling %d passed, %d failed\n' "$basics" "$faults" "$rolling" "$failed"
+[ "$failed" -eq 0 ]
