@@ -1,0 +1,125 @@
+//! What the invented ensemble asks of the thing in the middle of each member: news in, effects out.
+//!
+//! [`Replica`] is that thing. The trait exists so that network, disks and clocks can be tried with something far
+//! simpler, whose behaviour is known by heart.
+
+use super::super::disk::Disk;
+use super::super::server::Media;
+use super::epochs::EpochFiles;
+use crate::base::{Now, Zxid};
+use crate::journal::{BatchId, SegmentId};
+use crate::mail::ToReplica;
+use crate::replica::{self, BootMedia, Effects, PeerNews, Replica};
+use crate::tree::Tree;
+
+/// What a member is started with.
+pub struct Start<'a> {
+    /// Its index; its server id is one more.
+    pub member: usize,
+    /// Of every member whether it votes, by index.
+    pub votes: &'a [bool],
+    /// The first start of the whole ensemble, as told by whoever set it up: an empty disk is no loss.
+    pub is_new: bool,
+    pub settings: replica::Settings,
+    /// Ticks.
+    pub init_limit: u32,
+    pub sync_limit: u32,
+    pub seed: u64,
+    pub disk: &'a Disk,
+    pub epochs: &'a EpochFiles,
+}
+
+pub struct Booted<M> {
+    pub machine: M,
+    pub effects: Effects,
+    /// Ends the history it came back with.
+    pub zxid: i64,
+    pub story: String,
+}
+
+pub trait Machine: Sized {
+    /// Whether what it says to its peers is the reference's protocol and can be judged.
+    const SPEAKS_ZAB: bool;
+
+    /// An error is a refusal to start.
+    fn boot(start: &Start<'_>, now: Now) -> Result<Booted<Self>, String>;
+    /// What shards begin with.
+    fn tree(&self) -> &Tree;
+    /// The tree's place in the history, if it can be told.
+    fn applied(&self) -> Option<i64>;
+    /// Every live session with its timeout, by id, if it can be told.
+    fn sessions(&self) -> Option<Vec<(i64, i32)>>;
+    fn on_peer(&mut self, news: PeerNews<'_>, now: Now, out: &mut Effects);
+    fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects);
+    fn on_turn_end(&mut self, now: Now, out: &mut Effects);
+    fn on_tick(&mut self, now: Now, out: &mut Effects);
+    fn on_batch_landed(&mut self, batch: BatchId, now: Now, out: &mut Effects);
+    fn on_segment_ready(&mut self, segment: SegmentId, now: Now, out: &mut Effects);
+    fn on_disk_failed(&mut self, what: &str, out: &mut Effects);
+    fn on_snapshot_ready(&mut self, out: &mut Effects);
+    fn on_snapshot_written(&mut self, zxid: Zxid, now: Now, out: &mut Effects);
+    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str);
+}
+
+impl Machine for Replica {
+    const SPEAKS_ZAB: bool = true;
+
+    fn boot(start: &Start<'_>, now: Now) -> Result<Booted<Replica>, String> {
+        let media = Media { disk: start.disk, hide: 0 };
+        let booted = replica::boot(&media as &dyn BootMedia, start.settings.clone(), start.seed, now)
+            .map_err(|error| error.to_string())?;
+        let zxid = booted.replica.last_committed().0;
+        let story = format!("{} replayed, torn {:?}", booted.replayed, booted.torn);
+        Ok(Booted { machine: booted.replica, effects: booted.effects, zxid, story })
+    }
+
+    fn tree(&self) -> &Tree {
+        Replica::tree(self)
+    }
+
+    fn applied(&self) -> Option<i64> {
+        None
+    }
+
+    fn sessions(&self) -> Option<Vec<(i64, i32)>> {
+        None
+    }
+
+    fn on_peer(&mut self, _news: PeerNews<'_>, _now: Now, _out: &mut Effects) {}
+
+    fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects) {
+        Replica::on_mail(self, mail, now, out);
+    }
+
+    fn on_turn_end(&mut self, now: Now, out: &mut Effects) {
+        Replica::on_turn_end(self, now, out);
+    }
+
+    fn on_tick(&mut self, now: Now, out: &mut Effects) {
+        Replica::on_tick(self, now, out);
+    }
+
+    fn on_batch_landed(&mut self, batch: BatchId, now: Now, out: &mut Effects) {
+        Replica::on_batch_landed(self, batch, now, out);
+    }
+
+    fn on_segment_ready(&mut self, segment: SegmentId, now: Now, out: &mut Effects) {
+        Replica::on_segment_ready(self, segment, now, out);
+    }
+
+    fn on_disk_failed(&mut self, what: &str, out: &mut Effects) {
+        Replica::on_disk_failed(self, what, out);
+    }
+
+    fn on_snapshot_ready(&mut self, out: &mut Effects) {
+        Replica::on_snapshot_ready(self, out);
+    }
+
+    fn on_snapshot_written(&mut self, zxid: Zxid, now: Now, _out: &mut Effects) {
+        Replica::on_snapshot_written(self, zxid, now);
+    }
+
+    fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str) {
+        Replica::on_snapshot_failed(self, zxid, what);
+    }
+}
