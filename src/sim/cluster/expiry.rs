@@ -18,7 +18,7 @@ pub struct Heard {
 
 #[derive(Default)]
 pub struct Ears {
-    sessions: BTreeMap<i64, Heard>,
+    pub(super) sessions: BTreeMap<i64, Heard>,
     /// When anything was last out of order: a pause, a blocked path, a member down.
     pub last_fault: u64,
     /// By when a member in touch with its leader has passed on what it heard.
