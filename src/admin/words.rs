@@ -52,6 +52,11 @@ impl Word {
         Word::TelnetClose,
     ];
 
+    /// Whether a server without a leader has nothing to say to it (parity FL-08).
+    pub fn needs_serving(self) -> bool {
+        !matches!(self, Word::Ruok | Word::Isro | Word::Gtmk | Word::Stmk | Word::Envi | Word::TelnetClose)
+    }
+
     /// The word those four bytes are; `None` means they are a length.
     pub fn from_bytes(bytes: [u8; 4]) -> Option<Word> {
         if bytes == [0xff, 0xf4, 0xff, 0xfd] {

@@ -33,6 +33,38 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// The error of that number; `None` for 0 and numbers ZooKeeper does not have.
+    pub fn from_code(code: i32) -> Option<ErrorCode> {
+        use ErrorCode::*;
+        Some(match code {
+            -2 => RuntimeInconsistency,
+            -5 => MarshallingError,
+            -6 => Unimplemented,
+            -8 => BadArguments,
+            -12 => UnknownSession,
+            -13 => NewConfigNoQuorum,
+            -14 => ReconfigInProgress,
+            -101 => NoNode,
+            -102 => NoAuth,
+            -103 => BadVersion,
+            -108 => NoChildrenForEphemerals,
+            -110 => NodeExists,
+            -111 => NotEmpty,
+            -112 => SessionExpired,
+            -114 => InvalidAcl,
+            -115 => AuthFailed,
+            -118 => SessionMoved,
+            -119 => NotReadOnly,
+            -120 => EphemeralOnLocalSession,
+            -121 => NoWatcher,
+            -123 => ReconfigDisabled,
+            -124 => SessionClosedRequireAuth,
+            -125 => QuotaExceeded,
+            -127 => ThrottledOp,
+            _ => return None,
+        })
+    }
+
     /// The number on the wire.
     pub fn code(self) -> i32 {
         self as i32

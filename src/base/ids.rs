@@ -125,3 +125,9 @@ pub struct Origin {
     pub shard: ShardId,
     pub conn: ConnId,
 }
+
+impl Origin {
+    /// Somebody no shard of this server knows: a client of another member.
+    pub const ELSEWHERE: Origin =
+        Origin { shard: ShardId(u16::MAX), conn: ConnId { slot: u32::MAX, generation: u32::MAX } };
+}

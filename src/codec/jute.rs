@@ -146,7 +146,7 @@ impl<'a> Reader<'a> {
 
 /// Decodes as Java does: what is malformed becomes U+FFFD, and a surrogate's three bytes are malformed as one,
 /// where Rust's own decoder sees three faults (parity J-13).
-fn decode_utf8(bytes: &[u8]) -> Cow<'_, str> {
+pub(crate) fn decode_utf8(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return Cow::Borrowed(text);
     }

@@ -392,6 +392,7 @@ fn settle_ensemble(draft: &mut Draft, outside: &dyn Outside) -> Result<(), Confi
         let at = own.place.clone();
         draft.warn(&at, text.to_lowercase().replacen("peertype", "peerType", 1));
     }
+    // The only place that refuses an ensemble; what a member is started with is in `runtime/ensemble.rs`.
     let problem = format!(
         "{} servers are listed, which makes this the member of an ensemble; ensembles are not supported yet",
         lines.members.len()

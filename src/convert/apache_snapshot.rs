@@ -1,20 +1,19 @@
 //! Apache's snapshot file, read in all its forms and written in the newest (spec: disk formats 3).
 
 use super::{ConvertError, Progress, compression};
-use crate::base::{Acl, AclList, Id, SessionId, WallMs, Zxid, open_acl};
+use crate::base::{SessionId, WallMs, Zxid};
 use crate::codec::Writer;
 use crate::codec::txn::DIGEST_VERSION;
-use crate::tree::{AclId, Meta, Node, OwnerRules, Tree, Znode};
+use crate::snapshot::{SnapshotError, StreamReader, stream};
+use crate::tree::{OwnerRules, SnapshotNode, Tree};
 use adler2::Adler32;
 use std::collections::BTreeMap;
-use std::io::{BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 const MAGIC: i32 = 0x5a4b_534e;
 const VERSION: i32 = 2;
 const DBID: i64 = -1;
-/// `OPEN_UNSAFE_ACL_ID`: every permission for the world.
-const OPEN_ACL_ID: i64 = -1;
 /// Longer strings and buffers than this are damage: no server could have taken them off the wire.
 const FIELD_BYTES_MAX: usize = 256 << 20;
 const FIELD_BYTES_STEP: usize = 1 << 20;
@@ -30,9 +29,9 @@ pub(super) struct ApacheSnapshot {
 /// Reads a snapshot file.
 pub(super) fn read(path: &Path, rules: OwnerRules, progress: &mut Progress) -> Result<ApacheSnapshot, ConvertError> {
     let source = compression::open(path).map_err(super::io_error(path))?;
-    let mut input = Input { source: BufReader::new(source), adler: Adler32::new(), offset: 0 };
+    let mut input = Input { source: BufReader::with_capacity(1 << 16, source), adler: Adler32::new(), offset: 0 };
     read_all(&mut input, rules, progress).map_err(|fault| match fault {
-        Fault::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+        Fault::Io(error) if error.kind() == ErrorKind::UnexpectedEof => {
             ConvertError::Bad { path: path.into(), offset: input.offset, what: "the file ends early".into() }
         }
         Fault::Io(error) => ConvertError::Io { path: path.into(), error },
@@ -67,60 +66,50 @@ fn read_all<R: Read>(
     if version != VERSION {
         return bad(format!("snapshot version {version}"));
     }
-    let mut sessions = BTreeMap::new();
-    for _ in 0..input.count()? {
-        sessions.insert(SessionId(input.i64()?), input.i32()?);
-    }
-    let mut loader = Tree::loader(rules);
-    let mut acl_ids = BTreeMap::new();
-    for _ in 0..input.count()? {
-        let id = input.i64()?;
-        let list = input.acl()?;
-        if list == open_acl() {
-            // Apache numbers it like any other when a client spelt it out.
-            acl_ids.insert(id, AclId::OPEN);
-        } else {
-            let ours = acl_id(id)?;
-            acl_ids.insert(id, ours);
-            loader.acl(ours, list);
-        }
-    }
-    let (mut path, mut data, mut count) = (Vec::new(), Vec::new(), 0u64);
-    loop {
-        if !input.buffer(&mut path)? {
-            return bad("a znode without a path");
-        }
-        if path == b"/" {
-            break;
-        }
-        let has_data = input.buffer(&mut data)?;
-        let acl = input.i64()?;
-        let acl = match acl_ids.get(&acl) {
-            _ if acl == OPEN_ACL_ID => AclId::OPEN,
-            Some(ours) => *ours,
-            // Numbered after the table was captured: the log gives the znode its list again.
-            None => acl_id(acl)?,
-        };
-        let (czxid, mzxid) = (Zxid(input.i64()?), Zxid(input.i64()?));
-        let (ctime, mtime) = (WallMs(input.i64()?), WallMs(input.i64()?));
-        let (version, cversion, aversion) = (input.i32()?, input.i32()?, input.i32()?);
-        let (owner, pzxid) = (input.i64()?, Zxid(input.i64()?));
-        let meta = Meta { czxid, mzxid, ctime, mtime, owner, version, aversion, acl };
-        let name = String::from_utf8_lossy(&path);
-        loader.node(Znode::new(&meta, &name, has_data.then_some(&data[..])), pzxid, cversion);
-        count += 1;
-        progress.step(|| format!("read {count} znodes"));
-    }
+    let state = read_state(input, rules, progress)?;
     input.seal()?;
     let digest = read_trailers(input)?;
-    let tree = loader.finish().map_err(Fault::Bad)?;
-    Ok(ApacheSnapshot { tree, sessions, digest })
+    // The head of our snapshot is made by whoever knows the last zxid.
+    let loaded = state.into_loaded(Zxid::ZERO, WallMs(0)).map_err(fault)?;
+    Ok(ApacheSnapshot { tree: loaded.tree, sessions: loaded.sessions.into_iter().collect(), digest })
 }
 
-fn acl_id(id: i64) -> Result<AclId, Fault> {
-    match u32::try_from(id) {
-        Ok(id) if id != 0 => Ok(AclId(id)),
-        _ => bad(format!("ACL id {id}")),
+/// Everything between the header and the first seal.
+fn read_state<R: Read>(
+    input: &mut Input<R>,
+    rules: OwnerRules,
+    progress: &mut Progress,
+) -> Result<StreamReader, Fault> {
+    let (mut state, start) = (StreamReader::within_file(rules, FIELD_BYTES_MAX), input.offset);
+    loop {
+        let bytes = match input.source.fill_buf() {
+            Ok([]) => return Err(Fault::Io(ErrorKind::UnexpectedEof.into())),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            bytes => bytes?,
+        };
+        let end = match state.push(bytes) {
+            Ok(end) => end,
+            Err(SnapshotError::Bad { offset, what }) => {
+                input.offset = start + offset;
+                return bad(what);
+            }
+            Err(error) => return Err(fault(error)),
+        };
+        let used = end.unwrap_or(bytes.len());
+        input.adler.write_slice(&bytes[..used]);
+        input.source.consume(used);
+        input.offset += used as u64;
+        if end.is_some() {
+            return Ok(state);
+        }
+        progress.step(|| format!("read {} znodes", state.znode_count()));
+    }
+}
+
+fn fault(error: SnapshotError) -> Fault {
+    match error {
+        SnapshotError::Io(error) => Fault::Io(error),
+        SnapshotError::Bad { what, .. } => Fault::Bad(what),
     }
 }
 
@@ -186,13 +175,6 @@ impl<R: Read> Input<R> {
         Ok(i64::from_be_bytes(bytes))
     }
 
-    fn count(&mut self) -> Result<i32, Fault> {
-        match self.i32()? {
-            count if count < 0 => bad(format!("a count of {count}")),
-            count => Ok(count),
-        }
-    }
-
     /// Reads a buffer or string; false if it is null.
     fn buffer(&mut self, into: &mut Vec<u8>) -> Result<bool, Fault> {
         into.clear();
@@ -216,17 +198,6 @@ impl<R: Read> Input<R> {
         let mut bytes = Vec::new();
         self.buffer(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
-    }
-
-    fn acl(&mut self) -> Result<AclList, Fault> {
-        let mut list = Vec::new();
-        // A null list reads as an empty one.
-        for _ in 0..self.i32()?.max(0) {
-            let perms = self.i32()?;
-            let (scheme, id) = (self.string()?, self.string()?);
-            list.push(Acl { perms, id: Id::new(&scheme, &id) });
-        }
-        Ok(list.into())
     }
 
     /// The checksum of everything before it, and "/".
@@ -256,23 +227,15 @@ pub(super) fn write(
     w.i32(MAGIC);
     w.i32(VERSION);
     w.i64(DBID);
-    w.i32(sessions.len() as i32);
-    for (id, timeout_ms) in sessions {
-        w.i64(id.0);
-        w.i32(*timeout_ms);
-    }
-    let acls: Vec<_> = tree.acls().collect();
-    w.i32(acls.len() as i32);
-    for (id, list) in acls {
-        w.i64(i64::from(id.0));
-        w.acl(list);
-    }
+    stream::put_sessions(&mut out.buffer, sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms)));
+    stream::put_acls(&mut out.buffer, tree.acls());
     // Parents before children; a stack of paths, for names are all a tree tells of children.
     let mut stack = vec![String::from("/")];
     let mut count = 0u64;
     while let Some(path) = stack.pop() {
         let node = tree.get(&path).expect("the tree just named it");
-        write_node(&mut out.buffer, &node);
+        let (znode, pzxid, cversion) = (node.znode(), node.pzxid(), node.stored_cversion());
+        stream::put_node(&mut out.buffer, SnapshotNode { znode, pzxid, cversion });
         out.flush_if_full()?;
         let prefix = if path == "/" { "" } else { &path[..] };
         let start = stack.len();
@@ -282,7 +245,7 @@ pub(super) fn write(
         count += 1;
         progress.step(|| format!("wrote {count} znodes"));
     }
-    Writer(&mut out.buffer).string("/");
+    stream::put_end(&mut out.buffer);
     out.seal()?;
     let w = &mut Writer(&mut out.buffer);
     w.i64(zxid.0);
@@ -292,23 +255,6 @@ pub(super) fn write(
     Writer(&mut out.buffer).i64(zxid.0);
     out.seal()?;
     out.flush()
-}
-
-fn write_node(buffer: &mut Vec<u8>, node: &Node<'_>) {
-    let meta = node.znode().meta();
-    let w = &mut Writer(buffer);
-    w.string(if node.path() == "/" { "" } else { node.path() });
-    w.buffer(node.data());
-    w.i64(if meta.acl == AclId::OPEN { OPEN_ACL_ID } else { i64::from(meta.acl.0) });
-    w.i64(meta.czxid.0);
-    w.i64(meta.mzxid.0);
-    w.i64(meta.ctime.0);
-    w.i64(meta.mtime.0);
-    w.i32(meta.version);
-    w.i32(node.stored_cversion());
-    w.i32(meta.aversion);
-    w.i64(meta.owner);
-    w.i64(node.pzxid().0);
 }
 
 struct Output<'a> {

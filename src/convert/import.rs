@@ -222,8 +222,14 @@ impl State {
     fn write(&mut self, dir: &Path, zxid: Zxid, progress: &mut Progress) -> Result<PathBuf, ConvertError> {
         files::create_dir(dir)?;
         let _lock = files::lock(dir)?;
-        let head =
-            SnapshotHead { zxid, wall: self.last_time, digest: self.tree.digest(), max_session: self.max_session };
+        let head = SnapshotHead {
+            zxid,
+            wall: self.last_time,
+            digest: self.tree.digest(),
+            max_session: self.max_session,
+            floor: SegmentId(0),
+            journal: 0,
+        };
         let sessions = self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
         let mut writer = SnapshotWriter::begin(&head, sessions, self.tree.acls());
         let mut file = files::NewFile::create(dir, &snapshot::file_name(zxid))?;

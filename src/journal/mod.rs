@@ -4,10 +4,14 @@
 //! carries everything that tells it from a torn, stale or misplaced one (`batch.rs`), so a prepared segment needs
 //! no header of its own.
 //!
+//! A member of an ensemble may have to take over another history. It starts in fresh segments
+//! ([`Journal::restart`]), and a snapshot that names the first of them as its floor decides which history counts.
+//!
 //! Does not know: what a transaction means, or how bytes reach a disk. The driver carries out [`DiskEffect`]s.
 
 mod batch;
 mod recover;
+mod restart;
 mod writer;
 
 use crate::base::Zxid;
@@ -93,4 +97,8 @@ pub enum DiskEffect {
         zxid: Zxid,
     },
     DeleteSnapshot(Zxid),
+    /// Rename to `<name>.damaged`, replacing what has that name: the operator may want to look at it. Like a
+    /// deletion not answered, and not fatal if it fails.
+    SetAsideSegment(SegmentId),
+    SetAsideSnapshot(Zxid),
 }

@@ -60,6 +60,8 @@ pub struct JournalPosition {
     pub torn: Option<(SegmentId, u64)>,
     /// Records behind the snapshot.
     pub replayed: u64,
+    /// Segments numbered below are of another history: not read, to be deleted.
+    pub floor: SegmentId,
 }
 
 impl JournalPosition {
@@ -77,6 +79,7 @@ impl JournalPosition {
             superfluous: Vec::new(),
             torn: None,
             replayed: 0,
+            floor: SegmentId(0),
         }
     }
 }
@@ -84,8 +87,11 @@ impl JournalPosition {
 /// The scan. Feed it every segment file in the order of their numbers, then ask where the journal stands.
 pub struct Recovery {
     snapshot: Zxid,
+    /// The journal that goes on from the snapshot, if the snapshot says which.
+    expected: Option<u64>,
     /// Of the last batch that counts.
     last: Option<Header>,
+    is_first: bool,
     position: JournalPosition,
 }
 
@@ -93,7 +99,19 @@ impl Recovery {
     /// A scan that continues the state at `snapshot`. `fresh_journal` is the identity to take if there is no
     /// journal yet.
     pub fn new(snapshot: Zxid, fresh_journal: u64) -> Recovery {
-        Recovery { snapshot, last: None, position: JournalPosition::fresh(fresh_journal, snapshot) }
+        let position = JournalPosition::fresh(fresh_journal, snapshot);
+        Recovery { snapshot, expected: None, last: None, is_first: true, position }
+    }
+
+    /// A scan of the history that `snapshot` says it belongs to: older segments than its floor are not looked at,
+    /// and a journal it does not name is refused.
+    pub fn of_history(snapshot: Zxid, floor: SegmentId, journal: u64, fresh_journal: u64) -> Recovery {
+        let expected = (journal != 0).then_some(journal);
+        let mut recovery = Recovery::new(snapshot, expected.unwrap_or(fresh_journal));
+        recovery.expected = expected;
+        recovery.position.floor = floor;
+        recovery.position.next_segment = floor.max(recovery.position.next_segment);
+        recovery
     }
 
     /// Reads one whole segment file; calls `replay` with every record newer than the snapshot, in order.
@@ -105,9 +123,13 @@ impl Recovery {
         bytes: &[u8],
         mut replay: impl FnMut(Zxid, &[u8]) -> Result<(), String>,
     ) -> Result<(), Damage> {
-        let empty_so_far = self.last.is_none();
-        if empty_so_far && self.position.next_segment.0 == 1 {
-            // Nothing but prepared files yet: the first batch goes to the lowest of them.
+        if id < self.position.floor {
+            // Whatever it holds, this history does not.
+            self.position.superfluous.push(id);
+            return Ok(());
+        }
+        if std::mem::take(&mut self.is_first) {
+            // Should there be nothing but prepared files, the first batch goes to the lowest of them.
             self.position.next_segment = id;
         }
         let mut offset = 0;
@@ -155,7 +177,9 @@ impl Recovery {
                 ..damage(format!("journal format {}", header.format.get()))
             });
         }
-        if self.last.is_some() && header.journal.get() != self.position.journal {
+        let journal = header.journal.get();
+        let is_strange = self.expected.is_some_and(|expected| expected != journal);
+        if is_strange || self.last.is_some() && journal != self.position.journal {
             return Err(Damage {
                 advice: "move the files that do not belong here out of the directory".into(),
                 ..damage("this file belongs to another data directory's journal".into())

@@ -10,6 +10,7 @@
 //! ```
 
 use super::batch::{Pending, Place};
+use super::restart::Before;
 use super::{Batch, BatchId, DiskEffect, Durable, JournalPosition, SegmentId, SegmentSpan};
 use crate::base::{Instant, Zxid, limits};
 use std::collections::VecDeque;
@@ -22,36 +23,39 @@ const SEAL_AFTER_MS: u64 = 50;
 /// The journal of one replica. Lives on: the replication core.
 #[derive(Debug)]
 pub struct Journal {
-    journal: u64,
+    pub(super) journal: u64,
     /// For segments to come; the current one has its own.
     segment_bytes: u64,
     batch_bytes_max: usize,
-    last_batch: BatchId,
-    last_crc: u32,
-    last_appended: Zxid,
-    last_durable: Zxid,
+    pub(super) last_batch: BatchId,
+    pub(super) last_crc: u32,
+    pub(super) last_appended: Zxid,
+    pub(super) last_durable: Zxid,
     /// Full batches, oldest first, and behind them the one being filled.
-    queue: VecDeque<Pending>,
-    in_flight: Option<(BatchId, Zxid)>,
+    pub(super) queue: VecDeque<Pending>,
+    pub(super) in_flight: Option<(BatchId, Zxid)>,
     /// The last batch is a marker, or there is none to mark.
-    is_sealed: bool,
-    seal_wanted: bool,
+    pub(super) is_sealed: bool,
+    pub(super) seal_wanted: bool,
     /// Since when nothing was appended, and the zxid by which that is seen.
     idle: Option<(Instant, Zxid)>,
     /// Oldest first; the last is the current one.
-    segments: VecDeque<SegmentSpan>,
-    current: Option<Current>,
-    preparing: Option<SegmentId>,
-    ready: Option<SegmentId>,
-    next_segment: SegmentId,
-    recyclable: Option<SegmentId>,
+    pub(super) segments: VecDeque<SegmentSpan>,
+    pub(super) current: Option<Current>,
+    pub(super) preparing: Option<SegmentId>,
+    pub(super) ready: Option<SegmentId>,
+    pub(super) next_segment: SegmentId,
+    pub(super) recyclable: Option<SegmentId>,
     superfluous: Vec<SegmentId>,
+    pub(super) floor: SegmentId,
+    /// The history before, from a restart until its snapshot is published. Nothing is written meanwhile.
+    pub(super) before: Option<Box<Before>>,
     spare: Vec<u8>,
-    stats: JournalStats,
+    pub(super) stats: JournalStats,
 }
 
 #[derive(Debug)]
-struct Current {
+pub(super) struct Current {
     id: SegmentId,
     offset: u64,
     bytes: u64,
@@ -115,6 +119,8 @@ impl Journal {
             next_segment: position.next_segment,
             recyclable: None,
             superfluous: position.superfluous,
+            floor: position.floor,
+            before: None,
             spare: Vec::new(),
             stats: JournalStats::default(),
         }
@@ -139,7 +145,7 @@ impl Journal {
     pub fn next_batch(&mut self, effects: &mut Vec<DiskEffect>) {
         effects.extend(self.superfluous.drain(..).map(DiskEffect::DeleteSegment));
         let mut waits_for_segment = false;
-        if self.in_flight.is_none() && (!self.queue.is_empty() || self.seal_wanted) {
+        if self.in_flight.is_none() && self.before.is_none() && (!self.queue.is_empty() || self.seal_wanted) {
             waits_for_segment = !self.write_next(effects);
         }
         let half_full = self.current.as_ref().is_none_or(|current| current.offset >= current.bytes / 2);

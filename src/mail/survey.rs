@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::metrics::{Metrics, Summary};
-use crate::base::{SessionId, WallMs, Zxid};
+use crate::base::{ServerId, SessionId, WallMs, Zxid};
 
 /// Which numbers are asked for; the cheap ones must not pay for the dear.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,6 +166,10 @@ pub struct HostFacts {
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaReport {
     pub host: Arc<HostFacts>,
+    /// False on a member of an ensemble that has no leader.
+    pub is_serving: bool,
+    /// `None` on a standalone server.
+    pub member: Option<MemberReport>,
     /// `standalone`, later `leader`, `follower`, `observer`, `read-only` (parity FL-47).
     pub server_state: &'static str,
     pub last_zxid: Zxid,
@@ -184,6 +188,20 @@ pub struct ReplicaReport {
     pub trace_mask: i64,
     /// Filled for `Metrics`.
     pub metrics: Option<Box<Metrics>>,
+}
+
+/// What a member of an ensemble knows of it (parity FL-50, FL-53, FL-54).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct MemberReport {
+    /// `following - broadcast` and the like.
+    pub peer_state: &'static str,
+    pub epoch: i64,
+    /// Voters of the view.
+    pub quorum_size: u64,
+    pub election_ms: u64,
+    /// The leader's only: learners by sid, whether each votes, whether it is up to date, its last ack.
+    pub learners: Vec<(ServerId, bool, bool, Zxid)>,
+    pub pending_proposals: u64,
 }
 
 /// Everything a word may print.

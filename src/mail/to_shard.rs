@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::{Report, SurveyKind};
 use crate::base::{ConnId, ErrorCode, Origin, SessionId, Stat, Xid, Zxid};
-use crate::tree::{Change, Znode};
+use crate::tree::{Change, Tree, Znode};
 
 /// What one transaction changes. Two fit in place: most transactions make one or two.
 pub type Changes = SmallVec<[Change; 2]>;
@@ -53,10 +53,14 @@ pub enum Body {
     Encoded(Bytes),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum ToShard {
     /// What one journal batch made durable, in order.
     Batch(Arc<[Entry]>),
+    /// Let clients in, or hang up on all of them: this member has, or has no, leader to follow or quorum to lead.
+    Serve(bool),
+    /// The past is another one (TRUNC, SNAP): this is the tree now, as of `zxid`. Nobody is being served.
+    Reset { tree: Box<Tree>, zxid: Zxid },
     /// Tell the replica your part (`ToReplica::Surveyed`). `reset` kinds clear the counters they name.
     Survey { ticket: u64, kind: SurveyKind },
     /// The whole server's numbers, for the connection that asked.

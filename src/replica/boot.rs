@@ -1,24 +1,32 @@
 //! From what is on disk to a running replica: the newest whole snapshot, then every journal record after it.
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use super::{Effects, Replica, Settings, hearing::Hearing, reaper::Reaper, snapshots, survey};
-use crate::base::{Now, SessionId, Zxid};
-use crate::codec::txn::{self, DIGEST_VERSION, Txn};
-use crate::journal::{Damage, Journal, JournalPosition, Recovery, SegmentId};
-use crate::mail::Changes;
-use crate::session::{SessionIds, SessionTable};
-use crate::snapshot;
-use crate::tree::{OwnerRules, Tree, looks_like_ttl};
+use bytes::Bytes;
 
-/// Where the driver keeps snapshots and segments; read once, before anything runs.
+use super::history::{Inventory, Rebuilt, State, owner_rules, rebuild};
+use super::rebase::Remains;
+use super::{Effects, Epochs, Replica, Settings, hearing::Hearing, reaper::Reaper, snapshots, survey};
+use crate::base::{Now, SessionId, Zxid};
+use crate::journal::{Damage, DiskEffect, Journal, JournalPosition, SegmentId};
+use crate::session::{SessionIds, SessionTable};
+use crate::tree::looks_like_ttl;
+
+/// Where the driver keeps snapshots and segments; read before anything runs, and again when the disk must say
+/// what a history was ([`reload`](super::reload), [`records`](super::records)).
 pub trait BootMedia {
     /// Complete snapshots, in any order.
     fn snapshots(&self) -> io::Result<Vec<Zxid>>;
+    /// From its start. Boots open each snapshot once more than they read one, for its header alone.
     fn read_snapshot(&self, zxid: Zxid) -> io::Result<Box<dyn Read>>;
     /// Segment files, in any order.
     fn segments(&self) -> io::Result<Vec<SegmentId>>;
     fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>>;
+    /// The epoch files of a member; a lone server has none.
+    fn epochs(&self) -> io::Result<Epochs> {
+        Ok(Epochs::default())
+    }
 }
 
 /// Why a server cannot start from its data.
@@ -30,6 +38,17 @@ pub enum BootError {
     NoUsableSnapshot(Vec<String>),
     /// TTL nodes exist while the feature is off: they would be taken for ephemerals and deleted (UB-17).
     TtlNodesWithoutFeature,
+    /// No transaction and no snapshot on this disk has exactly the zxid asked for; `last` is the one before it.
+    NotInHistory {
+        wanted: Zxid,
+        last: Zxid,
+    },
+}
+
+impl BootError {
+    pub(super) fn io(what: io::Error) -> BootError {
+        BootError::Io(what.to_string())
+    }
 }
 
 impl std::fmt::Display for BootError {
@@ -46,6 +65,9 @@ impl std::fmt::Display for BootError {
                 "there are TTL nodes but extendedTypesEnabled=false: they would be deleted as ephemerals of a dead \
                  session; set extendedTypesEnabled=true",
             ),
+            BootError::NotInHistory { wanted, last } => {
+                write!(f, "this server's history has no zxid {wanted}; the last before it is {last}")
+            }
         }
     }
 }
@@ -61,36 +83,53 @@ pub struct Booted {
     pub replayed: u64,
     /// Where a write that was never acknowledged was cut off.
     pub torn: Option<(SegmentId, u64)>,
+    /// The last records behind the snapshot, as they stand in the journal, without gaps up to the last zxid: at most
+    /// [`Settings::commit_log_count`], and a few megabytes.
+    pub recent: Vec<(Zxid, Bytes)>,
+    /// With [`Settings::heal_from_peers`]: why the data cannot be read. The replica is empty, writes nothing, and
+    /// must not vote with this "history"; [`Replica::rebase`] gives it one, and sets the unreadable files aside.
+    pub damaged: Option<String>,
 }
 
 /// Rebuilds a replica from `media`, or starts an empty one if there is nothing.
 ///
 /// `seed` decides the small draws (when snapshots are due). Errors: [`BootError`], each saying what to do.
 pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> Result<Booted, BootError> {
-    let io = |what: io::Error| BootError::Io(what.to_string());
-    let rules = OwnerRules { extended_types: settings.rules.extended_types, ..OwnerRules::default() };
-    let mut on_disk = media.snapshots().map_err(io)?;
-    on_disk.sort();
-    let mut segments = media.segments().map_err(io)?;
-    segments.sort();
-    let mut state = match newest_snapshot(media, rules, &on_disk, &settings)? {
-        Some(state) => state,
-        None => State::empty(rules, &settings),
+    let rules = owner_rules(&settings);
+    let fresh_journal = now.wall.0 as u64;
+    let inventory = Inventory::take(media)?;
+    let mut recent = Recent::new(settings.commit_log_count);
+    let rebuilt =
+        rebuild(media, &inventory, rules, None, fresh_journal, |zxid, record| recent.push(zxid, record));
+    let (Rebuilt { state, position }, damaged) = match rebuilt {
+        Ok(rebuilt) => (rebuilt, None),
+        Err(error @ (BootError::Damage(_) | BootError::NoUsableSnapshot(_))) if settings.heal_from_peers => {
+            recent = Recent::new(0);
+            let position = beyond(&inventory, fresh_journal);
+            (Rebuilt { state: State::empty(rules), position }, Some(error.to_string()))
+        }
+        Err(error) => return Err(error),
     };
-    let first_start = on_disk.is_empty();
-    let mut recovery = Recovery::new(state.zxid, now.wall.0 as u64);
-    for segment in segments {
-        let bytes = media.read_segment(segment).map_err(io)?;
-        recovery.segment(segment, &bytes, |zxid, record| state.replay(zxid, record, now)).map_err(BootError::Damage)?;
-    }
-    let position = recovery.finish().map_err(BootError::Damage)?;
     if !settings.rules.extended_types && state.tree.sessions_with_ephemerals().any(|owner| looks_like_ttl(owner.0)) {
         return Err(BootError::TtlNodesWithoutFeature);
     }
     let (replayed, torn) = (position.replayed, position.torn);
-    let replica = assemble(state, position, settings, on_disk, seed, now);
-    let mut booted = Booted { replica, effects: Effects::default(), replayed, torn };
-    if first_start {
+    let first_start = inventory.snapshots.is_empty();
+    let mut effects = Effects::default();
+    let mut kept = inventory.snapshots;
+    let mut remains = None;
+    if damaged.is_some() {
+        kept.extend(inventory.superfluous);
+        remains = Some(Remains { segments: inventory.segments, snapshots: std::mem::take(&mut kept) });
+    } else {
+        // The history that replaced theirs is on disk: this is the rest of what the last run had begun.
+        effects.disk.extend(inventory.superfluous.into_iter().map(DiskEffect::DeleteSnapshot));
+    }
+    let replica = assemble(state, position, settings, kept, remains, seed, now);
+    let mut booted = Booted { replica, effects, replayed, torn, recent: recent.records.into(), damaged };
+    if booted.damaged.is_some() {
+        booted.replica.journal.restart(Zxid::ZERO);
+    } else if first_start {
         // Not needed to start again (a journal from the first transaction on is the whole state), but by tools that
         // read a snapshot first.
         booted.replica.start_snapshot(now, &mut booted.effects);
@@ -99,105 +138,58 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     Ok(booted)
 }
 
-/// A server's state while it is being rebuilt.
-struct State {
-    tree: Tree,
-    sessions: SessionTable,
-    max_session: SessionId,
-    zxid: Zxid,
-}
-
-impl State {
-    fn empty(rules: OwnerRules, settings: &Settings) -> State {
-        State {
-            tree: Tree::new(rules),
-            sessions: SessionTable::new(settings.tick_ms),
-            max_session: SessionId::NONE,
-            zxid: Zxid::ZERO,
-        }
-    }
-
-    /// One journal record. What it says is checked against what it does: the digest it carries.
-    fn replay(&mut self, zxid: Zxid, record: &[u8], now: Now) -> Result<(), String> {
-        let entry = txn::decode(record).map_err(|what| what.to_string())?;
-        let mut changes = Changes::new();
-        self.tree
-            .apply(&entry.header, &entry.txn, &mut changes)
-            .map_err(|code| format!("it does not apply to the state before it ({code:?})"))?;
-        match entry.txn {
-            Txn::CreateSession { timeout_ms } => {
-                self.max_session = self.max_session.max(entry.header.session);
-                self.sessions.open(entry.header.session, timeout_ms, now.mono);
-            }
-            Txn::CloseSession { .. } => {
-                self.sessions.close(entry.header.session);
-            }
-            _ => {}
-        }
-        match entry.digest {
-            Some(digest) if digest.version == DIGEST_VERSION && digest.tree != self.tree.digest() => {
-                Err(format!("the tree's digest is {}, the transaction promised {}", self.tree.digest(), digest.tree))
-            }
-            _ => {
-                self.zxid = zxid;
-                Ok(())
-            }
-        }
+/// A journal whose first segment is none of those on disk, and above every floor there.
+fn beyond(inventory: &Inventory, journal: u64) -> JournalPosition {
+    let last = inventory.segments.last().copied().unwrap_or_default().max(inventory.floor);
+    JournalPosition {
+        next_segment: SegmentId(last.0 + 1),
+        floor: inventory.floor,
+        ..JournalPosition::fresh(journal.max(1), Zxid::ZERO)
     }
 }
 
-/// The newest snapshot that can be read whole. Older ones are tried too: the journal behind them is longer.
-fn newest_snapshot(
-    media: &dyn BootMedia,
-    rules: OwnerRules,
-    on_disk: &[Zxid],
-    settings: &Settings,
-) -> Result<Option<State>, BootError> {
-    let mut unusable = Vec::new();
-    for zxid in on_disk.iter().rev() {
-        let loaded = media
-            .read_snapshot(*zxid)
-            .map_err(|what| what.to_string())
-            .and_then(|file| snapshot::load(file, rules).map_err(|what| what.to_string()));
-        match loaded {
-            Ok(loaded) if loaded.tree.digest() != loaded.digest => {
-                tracing::error!(%zxid, "a snapshot's tree has another digest than the one it was taken of");
-                unusable.push(format!("snapshot of {zxid}: its digest does not fit its znodes"));
-            }
-            Ok(loaded) => {
-                let mut sessions = SessionTable::new(settings.tick_ms);
-                for (session, timeout_ms) in loaded.sessions {
-                    sessions.open(session, timeout_ms, Default::default());
-                }
-                return Ok(Some(State {
-                    tree: loaded.tree,
-                    sessions,
-                    max_session: loaded.max_session,
-                    zxid: loaded.zxid,
-                }));
-            }
-            Err(what) => {
-                tracing::error!(%zxid, what, "a snapshot cannot be used; trying the one before it");
-                unusable.push(format!("snapshot of {zxid}: {what}"));
-            }
+/// The end of the journal, as much of it as may be kept in memory.
+struct Recent {
+    count_max: usize,
+    bytes: usize,
+    records: VecDeque<(Zxid, Bytes)>,
+}
+
+/// Java bounds only the count, and that by default at 500.
+const RECENT_BYTES_MAX: usize = 32 << 20;
+
+impl Recent {
+    fn new(count_max: usize) -> Recent {
+        Recent { count_max, bytes: 0, records: VecDeque::new() }
+    }
+
+    fn push(&mut self, zxid: Zxid, record: &[u8]) {
+        if self.count_max == 0 {
+            return;
+        }
+        self.bytes += record.len();
+        self.records.push_back((zxid, Bytes::copy_from_slice(record)));
+        while self.records.len() > self.count_max || self.bytes > RECENT_BYTES_MAX {
+            let (_, oldest) = self.records.pop_front().expect("there is more than nothing");
+            self.bytes -= oldest.len();
         }
     }
-    if unusable.is_empty() { Ok(None) } else { Err(BootError::NoUsableSnapshot(unusable)) }
 }
 
 fn assemble(
     state: State,
     position: JournalPosition,
     settings: Settings,
-    on_disk: Vec<Zxid>,
+    kept: Vec<Zxid>,
+    remains: Option<Remains>,
     seed: u64,
     now: Now,
 ) -> Replica {
     let hearing = Hearing::new(2 * Replica::TICK_MS, settings.shard_count, now.mono);
     // Every session that was alive gets its whole timeout from now (parity SE-15).
     let mut sessions = SessionTable::new(settings.tick_ms);
-    for (session, timeout_ms) in state.sessions.iter() {
-        sessions.open(session, timeout_ms, hearing.now());
+    for (session, timeout_ms) in &state.sessions {
+        sessions.open(*session, *timeout_ms, hearing.now());
     }
     let floor = (state.max_session != SessionId::NONE).then_some(state.max_session);
     Replica {
@@ -208,8 +200,13 @@ fn assemble(
         last_committed: position.last_zxid,
         journal: Journal::new(position, settings.segment_bytes),
         waiting: Default::default(),
+        proposals: Vec::new(),
+        last_released: position.last_zxid,
+        ensemble: None,
         hearing,
-        snapshots: snapshots::Snapshots::new(settings.snapshots.clone(), on_disk, seed, now.mono),
+        snapshots: snapshots::Snapshots::new(settings.snapshots.clone(), kept, seed, now.mono),
+        rebase: None,
+        remains,
         reaper: Reaper::new(settings.reaper.clone(), now.mono),
         watch: survey::Watch::new(settings.shard_count, now),
         failed: false,

@@ -2,23 +2,35 @@
 //!
 //! The tree here runs ahead: a transaction is applied the moment it is proposed, so the next request is judged
 //! against it without an overlay of pending changes. What shards and clients see is the committed stream alone:
-//! every proposal waits in `waiting` until the journal hands out the [`Durable`](crate::journal::Durable) that covers it. Should the disk
-//! fail, the tree that ran ahead dies with the server and is rebuilt from what is durable.
+//! every proposal waits in `waiting` until the journal hands out the [`Durable`](crate::journal::Durable) that covers
+//! it, or, in an ensemble, until a quorum of members has it. Should the disk fail, the tree that ran ahead dies with
+//! the server and is rebuilt from what is durable.
 //!
 //! ```text
 //!   Submit -> prep::judge -> Txn -> tree.apply -> journal.append -> waiting
 //!                                                 journal batch -> disk -> Durable -> waiting -> shards
 //! ```
 //!
+//! A member of an ensemble ([`ensemble`](self)) does the same as leader; as follower or observer its transactions come
+//! from the leader instead of from `prep`.
+//!
 //! Does not know: sockets, files, the time of day (it is told), or how shards are scheduled.
 
 mod boot;
 mod effects;
+mod ensemble;
+mod ensemble_settings;
+mod epochs;
+mod following;
+mod forwarding;
 mod hearing;
+mod history;
+mod leading;
 mod multi;
 mod peer_io;
 mod propose;
 mod reaper;
+mod rebase;
 mod sessions;
 mod settings;
 mod snapshots;
@@ -27,13 +39,18 @@ mod survey;
 mod tests;
 
 pub use boot::{BootError, BootMedia, Booted, boot};
-pub use effects::{Effects, Halt};
+pub use effects::{Effects, Halt, Reload};
+pub use ensemble_settings::EnsembleSettings;
+pub use epochs::{EpochError, Epochs, JudgedEpochs, judge_epochs};
+pub use history::{State, records, reload};
 pub use peer_io::{EpochFile, PeerEffect, PeerNews, PeerPort};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 pub use survey::StartTimes;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+
+use bytes::Bytes;
 
 use crate::base::{Now, Origin, SessionId, ShardId, Zxid};
 use crate::codec::txn::TxnDigest;
@@ -57,10 +74,20 @@ pub struct Replica {
     last_committed: Zxid,
     /// Proposals and answers on their way, oldest first. An entry leaves when its zxid is durable.
     waiting: VecDeque<Entry>,
+    /// Ordered in this turn and not sent to followers yet; empty on a standalone server.
+    proposals: Vec<(Zxid, Bytes)>,
+    /// The zxid the shards were told last.
+    last_released: Zxid,
     hearing: hearing::Hearing,
     snapshots: snapshots::Snapshots,
+    /// Another history on its way to disk.
+    rebase: Option<rebase::Rebase>,
+    /// What a start could not read, until there is something to take its place.
+    remains: Option<rebase::Remains>,
     reaper: reaper::Reaper,
     watch: survey::Watch,
+    /// `None` on a standalone server.
+    ensemble: Option<Box<ensemble::Ensemble>>,
     /// The disk failed: nothing is proposed or acknowledged any more.
     failed: bool,
 }
@@ -83,8 +110,8 @@ impl Replica {
         // A sign of life counts from when it came, not from the tick before it: after a stall those are far apart.
         self.hearing.advance(now.mono);
         match mail {
-            ToReplica::Submit(submit) => self.on_submit(submit, now),
-            ToReplica::Connect(connect) => self.on_connect(&connect, now),
+            ToReplica::Submit(submit) => self.on_submit(submit, now, out),
+            ToReplica::Connect(connect) => self.on_connect(&connect, now, out),
             ToReplica::Gone { origin, session } => self.on_gone(session, origin),
             ToReplica::Heard { shard, sessions, through } => self.on_heard(shard, &sessions, through),
             ToReplica::Survey { origin, kind } => self.on_survey(origin, kind, now, out),
@@ -94,7 +121,10 @@ impl Replica {
 
     /// The driver has delivered all the news it had: whatever queued becomes the next write.
     pub fn on_turn_end(&mut self, now: Now, out: &mut Effects) {
+        self.send_proposals(now, out); // Before our own disk: the followers' write while ours does.
         self.start_due_snapshot(now, out);
+        self.open_waiting_snapshot(now, out);
+        self.stop_if_rebase_failed(out);
         self.write_next(now, out);
         self.release(out);
     }
@@ -103,9 +133,18 @@ impl Replica {
     pub fn on_batch_landed(&mut self, batch: BatchId, now: Now, out: &mut Effects) {
         let durable = self.journal.landed(batch);
         assert!(durable.through() <= self.last_proposed, "only proposals are ever written");
-        self.last_committed = self.last_committed.max(durable.through());
         self.watch.on_landed(now, self.settings.slow_sync_ms);
+        if self.ensemble.is_some() {
+            self.on_own_ack(now, out);
+            self.on_learner_durable(now, out);
+            self.look_when_at_rest(now, out);
+        } else {
+            self.last_committed = self.last_committed.max(durable.through());
+        }
         self.close_durable_snapshot(out);
+        if self.settle_rebase(out) {
+            self.on_rebased(now, out);
+        }
         self.write_next(now, out);
         self.release(out);
     }
@@ -129,6 +168,7 @@ impl Replica {
 
     /// Time passes; called every [`Replica::TICK_MS`] or so.
     pub fn on_tick(&mut self, now: Now, out: &mut Effects) {
+        self.tick_ensemble(now, out);
         self.expire_sessions(now);
         self.reap(now);
         self.purge_when_due(now, out);
@@ -164,7 +204,12 @@ impl Replica {
         if ready == 0 {
             return;
         }
-        let entries: Arc<[Entry]> = self.waiting.drain(..ready).collect();
+        let entries = self.waiting.drain(..ready).collect();
+        self.tell_shards(entries, out);
+    }
+
+    fn tell_shards(&mut self, entries: Arc<[Entry]>, out: &mut Effects) {
+        self.last_released = entries.last().map_or(self.last_released, |entry| entry.zxid);
         for shard in 0..self.settings.shard_count {
             out.mail.push((ShardId(shard), ToShard::Batch(Arc::clone(&entries))));
         }

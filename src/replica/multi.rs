@@ -51,6 +51,21 @@ impl Replica {
         self.wait(header.zxid, changes, Some(reply(submit, None, Body::Encoded(slots.into()))));
     }
 
+    /// Applies a multi that the leader has judged; its reply.
+    pub(super) fn apply_multi(&mut self, header: &TxnHeader, ops: &[Txn<'_>], changes: &mut Changes) -> Body {
+        let mut slots = Vec::with_capacity(64 * ops.len());
+        let failed = ops.iter().enumerate().find_map(|(at, op)| match op {
+            Txn::Error { code } if *code != 0 => Some((at, ErrorCode::from_code(*code).unwrap_or(ErrorCode::SystemError))),
+            _ => None,
+        });
+        match failed {
+            Some((at, code)) => encode_failed_slots(&mut slots, at, code, ops.len()),
+            None => ops.iter().for_each(|op| self.apply_slot(header, op, changes, &mut slots)),
+        }
+        multi_end(&mut Writer(&mut slots));
+        Body::Encoded(slots.into())
+    }
+
     /// Applies one operation and encodes its slot of the reply, which shows the stat at that very moment.
     fn apply_slot(&mut self, header: &TxnHeader, txn: &Txn<'_>, changes: &mut Changes, slots: &mut Vec<u8>) {
         if !matches!(txn, Txn::Check { .. })

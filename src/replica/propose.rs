@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::Replica;
+use bytes::Bytes;
+
+use super::{Effects, Replica};
 use crate::base::{ErrorCode, Now, SessionId, WallMs, Xid, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::request::Request;
@@ -10,43 +12,44 @@ use crate::codec::txn::{self, Txn, TxnDigest, TxnHeader};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Submit};
 use crate::prep::Judge;
+use crate::session::Owner;
 use crate::tree::Change;
 
 impl Replica {
-    pub(super) fn on_submit(&mut self, submit: Submit, now: Now) {
-        if self.failed {
-            return; // The server is stopping; an unanswered request is an honest "maybe".
+    pub(super) fn on_submit(&mut self, submit: Submit, now: Now, out: &mut Effects) {
+        if self.failed || !self.is_serving() {
+            return; // The connection is being closed; an unanswered request is an honest "maybe".
         }
         self.watch.on_request();
-        if self.sessions.owner(submit.session) != Some(submit.origin) {
+        if self.sessions.owner(submit.session) != Some(Owner::Conn(submit.origin)) {
             // Expired, closed, or moved to another connection (parity SE-21): no answer, an end.
-            return self.answer(submit.origin, AnswerKind::Hangup);
+            return self.hang_up(submit.origin, out);
         }
+        if self.orders() { self.order(&submit, now) } else { self.forward(submit, now, out) }
+    }
+
+    /// Judges a request and proposes what it comes to.
+    pub(super) fn order(&mut self, submit: &Submit, now: Now) {
         let request = match Request::decode(submit.op, Reader::new(&submit.body)) {
             Ok(request) => request,
-            Err(malformed) => return self.refuse(&submit, code_of(submit.op, malformed), now),
+            Err(malformed) => return self.refuse(submit, code_of(submit.op, malformed), now),
         };
         match request {
-            Request::Sync { path } => {
-                let mut echo = Vec::new();
-                match path {
-                    Some(path) => Writer(&mut echo).string(&path),
-                    None => Writer(&mut echo).buffer(None),
-                }
-                let body = Body::Encoded(echo.into());
+            Request::Sync { .. } => {
+                let body = sync_echo(&submit.body);
                 self.answer(submit.origin, AnswerKind::Reply { xid: submit.xid, error: None, body });
             }
             Request::CloseSession => self.close_session(submit.session, submit.xid, now),
-            Request::Multi(ops) => self.propose_multi(&submit, &ops, now),
+            Request::Multi(ops) => self.propose_multi(submit, &ops, now),
             // A lone server has nobody to reconfigure with, even where the operation is enabled (parity OPE-18).
-            Request::Reconfig if self.settings.reconfig_enabled => self.refuse(&submit, ErrorCode::Unimplemented, now),
-            Request::Reconfig => self.refuse(&submit, ErrorCode::ReconfigDisabled, now),
+            Request::Reconfig if self.settings.reconfig_enabled => self.refuse(submit, ErrorCode::Unimplemented, now),
+            Request::Reconfig => self.refuse(submit, ErrorCode::ReconfigDisabled, now),
             request => {
-                let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids };
+                let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: submit.ids };
                 match judge.judge(&request) {
-                    Some(Ok(txn)) => self.propose_one(&submit, &txn, now),
-                    Some(Err(code)) => self.refuse(&submit, code, now),
-                    None => self.refuse(&submit, ErrorCode::Unimplemented, now),
+                    Some(Ok(txn)) => self.propose_one(submit, &txn, now),
+                    Some(Err(code)) => self.refuse(submit, code, now),
+                    None => self.refuse(submit, ErrorCode::Unimplemented, now),
                 }
             }
         }
@@ -89,7 +92,16 @@ impl Replica {
     }
 
     pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>, now: Now) {
-        self.journal.append(header.zxid, |record| txn::encode(record, header, txn, digest));
+        if self.ensemble.is_some() {
+            // One encoding for followers and disk.
+            let mut record = Vec::new();
+            txn::encode(&mut record, header, txn, digest);
+            let record = Bytes::from(record);
+            self.journal.append(header.zxid, |bytes| bytes.extend_from_slice(&record));
+            self.proposals.push((header.zxid, record));
+        } else {
+            self.journal.append(header.zxid, |record| txn::encode(record, header, txn, digest));
+        }
         self.snapshots.on_record();
         self.watch.on_record(now);
         self.watch.note_digest(header.zxid, self.tree.digest());
@@ -118,6 +130,9 @@ impl Replica {
 
     /// Deletes containers and TTL nodes that nobody uses, a few at a time.
     pub(super) fn reap(&mut self, now: Now) {
+        if !self.orders() {
+            return;
+        }
         for path in self.reaper.due(&self.tree, now) {
             let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &[] };
             // Judged again: between the scan and now it may have got a child.
@@ -137,6 +152,17 @@ fn code_of(op: OpCode, malformed: Malformed) -> ErrorCode {
         OpCode::SetData | OpCode::SetAcl if malformed == Malformed::NULL_STRING => ErrorCode::BadArguments,
         _ => ErrorCode::MarshallingError,
     }
+}
+
+/// `sync` answers with the path it was asked for, even a null one.
+pub(super) fn sync_echo(body: &[u8]) -> Body {
+    let path = Reader::new(body).string_or_null().ok().flatten();
+    let mut echo = Vec::new();
+    match path {
+        Some(path) => Writer(&mut echo).string(&path),
+        None => Writer(&mut echo).buffer(None),
+    }
+    Body::Encoded(echo.into())
 }
 
 pub(super) fn reply(submit: &Submit, error: Option<ErrorCode>, body: Body) -> Answer {

@@ -2,23 +2,30 @@
 
 use std::borrow::Cow;
 
-use super::Replica;
+use super::{Effects, Replica};
 use crate::base::{Instant, Now, Origin, SessionId, ShardId, Xid};
 use crate::codec::txn::Txn;
 use crate::mail::metrics::Counter;
+use crate::session::Owner;
 use crate::mail::{Answer, AnswerKind, Body, Connect};
 
 impl Replica {
     /// A handshake. The shard has checked the password of a session that claims to exist.
-    pub(super) fn on_connect(&mut self, connect: &Connect, now: Now) {
+    pub(super) fn on_connect(&mut self, connect: &Connect, now: Now, out: &mut Effects) {
         let origin = connect.origin;
         if self.failed {
             return;
         }
+        if !self.is_serving() {
+            return self.hang_up(origin, out);
+        }
         self.watch.on_request();
         if connect.last_zxid_seen > self.last_committed {
             // Not "proposed": what only runs ahead in memory must not be promised to anybody.
-            return self.answer(origin, AnswerKind::Behind);
+            return self.answer_now(origin, AnswerKind::Behind, out);
+        }
+        if !self.orders() {
+            return self.connect_through_leader(connect, now, out);
         }
         if connect.session == SessionId::NONE {
             return self.open_session(connect, now);
@@ -26,24 +33,38 @@ impl Replica {
         if !self.sessions.touch(connect.session, self.hearing.now(), connect.timeout_ms) {
             return self.answer(origin, AnswerKind::Refused);
         }
-        if let Some(before) = self.sessions.owner(connect.session)
-            && before != origin
-        {
-            self.answer(before, AnswerKind::Hangup); // The client is here now (parity SE-23).
-        }
-        self.sessions.set_owner(connect.session, Some(origin));
+        self.hand_over(connect.session, Owner::Conn(origin));
         self.answer(origin, AnswerKind::Granted { session: connect.session, timeout_ms: connect.timeout_ms });
+    }
+
+    /// The session's client is there now; a connection of ours that had it before is hung up on (parity SE-23).
+    pub(super) fn hand_over(&mut self, session: SessionId, owner: Owner) {
+        if let Some(Owner::Conn(before)) = self.sessions.owner(session)
+            && owner != Owner::Conn(before)
+        {
+            self.answer(before, AnswerKind::Hangup);
+        }
+        self.sessions.set_owner(session, Some(owner));
     }
 
     fn open_session(&mut self, connect: &Connect, now: Now) {
         let session = self.session_ids.next();
         self.max_session = session;
         self.sessions.open(session, connect.timeout_ms, self.hearing.now());
-        self.sessions.set_owner(session, Some(connect.origin));
+        self.sessions.set_owner(session, Some(Owner::Conn(connect.origin)));
         let txn = Txn::CreateSession { timeout_ms: connect.timeout_ms };
         let (zxid, changes) = self.propose_own(session, Xid::default(), &txn, now);
         let kind = AnswerKind::Granted { session, timeout_ms: connect.timeout_ms };
         self.wait(zxid, changes, Some(Answer { to: connect.origin, kind }));
+    }
+
+    /// Ends a connection of ours without a word. In its turn where there are turns; without a leader, at once.
+    pub(super) fn hang_up(&mut self, origin: Origin, out: &mut Effects) {
+        if self.orders() {
+            self.answer(origin, AnswerKind::Hangup);
+        } else {
+            self.answer_now(origin, AnswerKind::Hangup, out);
+        }
     }
 
     /// The client ended its session: its request is answered once the end is durable, then it is hung up on.
@@ -52,12 +73,12 @@ impl Replica {
     }
 
     /// Ends a session for good, with all its ephemerals, at one zxid. Its connection, if it has one, is told.
-    fn end_session(&mut self, session: SessionId, cxid: Xid, told: AnswerKind, now: Now) {
+    pub(super) fn end_session(&mut self, session: SessionId, cxid: Xid, told: AnswerKind, now: Now) {
         let ephemerals = self
             .settings
             .close_session_lists_ephemerals
             .then(|| self.tree.ephemerals_of(session).map(|path| Cow::Owned(path.to_owned())).collect());
-        let owner = self.sessions.close(session);
+        let owner = self.sessions.close(session).and_then(Owner::conn);
         let (zxid, changes) = self.propose_own(session, cxid, &Txn::CloseSession { ephemerals }, now);
         self.wait(zxid, changes, owner.map(|to| Answer { to, kind: told }));
     }
@@ -68,19 +89,25 @@ impl Replica {
             self.sessions.hear(*session, heard);
         }
         self.hearing.shard_heard(shard, through);
+        if !self.orders() {
+            self.note_heard(sessions);
+        }
     }
 
     /// The connection is gone; its session waits, ownerless, for the next one or its expiry.
     pub(super) fn on_gone(&mut self, session: SessionId, origin: Origin) {
-        if self.sessions.owner(session) == Some(origin) {
+        if self.sessions.owner(session) == Some(Owner::Conn(origin)) {
             self.sessions.set_owner(session, None);
+            if let Some(ensemble) = &mut self.ensemble {
+                ensemble.forwarding.forget(session);
+            }
         }
     }
 
     /// Ends the sessions whose silence every shard has confirmed.
     pub(super) fn expire_sessions(&mut self, now: Now) {
         self.hearing.advance(now.mono);
-        if self.failed {
+        if self.failed || !self.orders() {
             return;
         }
         for session in self.sessions.expired(self.hearing.confirmed()) {

@@ -4,6 +4,8 @@ use crate::prep::Rules;
 
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// `None`: standalone.
+    pub ensemble: Option<super::EnsembleSettings>,
     pub rules: Rules,
     /// Milliseconds; the width of an expiry bucket (`tickTime`).
     pub tick_ms: u64,
@@ -20,6 +22,11 @@ pub struct Settings {
     pub digest: bool,
     /// Write closeSession transactions with the list of what they delete (`closeSessionTxn.enabled`).
     pub close_session_lists_ephemerals: bool,
+    /// Data that cannot be read does not keep the server from starting: other members have it. False when alone.
+    pub heal_from_peers: bool,
+    /// Records of the journal's end that a boot hands over, at most ([`Booted::recent`](super::Booted::recent),
+    /// `commitLogCount`); 0 when alone.
+    pub commit_log_count: usize,
     pub snapshots: SnapshotSettings,
     pub reaper: ReaperSettings,
 }

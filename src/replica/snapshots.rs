@@ -21,6 +21,8 @@ pub(super) struct Snapshots {
     bytes_due: Option<u64>,
     dice: u64,
     open: Option<Open>,
+    /// One that was given up while the disk was busy with it: its answer comes before that of any other.
+    given_up: Option<Zxid>,
     /// Newest last.
     kept: Vec<Zxid>,
     next_purge: Option<Instant>,
@@ -32,6 +34,12 @@ struct Open {
     writer: Option<SnapshotWriter>,
     /// The last chunk is written.
     complete: bool,
+    /// The disk was told; it is not while an answer about another is to come.
+    opened: bool,
+    /// The disk was asked for something and has not answered yet.
+    awaited: bool,
+    /// It was asked for the name.
+    closing: bool,
 }
 
 impl Snapshots {
@@ -47,6 +55,7 @@ impl Snapshots {
             bytes_due: None,
             dice: seed,
             open: None,
+            given_up: None,
             kept,
             next_purge,
         };
@@ -56,6 +65,24 @@ impl Snapshots {
 
     pub(super) fn on_record(&mut self) {
         self.records_since += 1;
+    }
+
+    /// The kept snapshots are another history's from now on; the caller deletes them in time.
+    pub(super) fn forget_kept(&mut self) -> Vec<Zxid> {
+        self.records_since = 0;
+        std::mem::take(&mut self.kept)
+    }
+
+    /// Takes back what [`Snapshots::forget_kept`] gave.
+    pub(super) fn keep(&mut self, mut snapshots: Vec<Zxid>) {
+        snapshots.append(&mut self.kept);
+        snapshots.sort();
+        self.kept = snapshots;
+    }
+
+    /// Whether the open one is getting its name.
+    pub(super) fn is_closing(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.closing)
     }
 
     /// Half the configured distance, plus anything up to the other half.
@@ -80,7 +107,7 @@ impl Replica {
         let written = self.journal.stats().bytes;
         let due = self.snapshots.records_since > self.snapshots.records_due
             || self.snapshots.bytes_due.is_some_and(|bytes| written - self.snapshots.bytes_before > bytes);
-        if !due || self.failed {
+        if !due || self.failed || self.is_rebasing() {
             return;
         }
         self.snapshots.records_since = 0;
@@ -97,17 +124,59 @@ impl Replica {
     pub(super) fn start_snapshot(&mut self, now: Now, out: &mut Effects) {
         let zxid = self.last_proposed;
         self.tree.snapshot_begin();
-        let head = SnapshotHead { zxid, wall: now.wall, digest: self.tree.digest(), max_session: self.max_session };
+        let head = SnapshotHead {
+            zxid,
+            wall: now.wall,
+            digest: self.tree.digest(),
+            max_session: self.max_session,
+            floor: self.journal.floor(),
+            journal: self.journal.identity(),
+        };
         let writer = SnapshotWriter::begin(&head, self.sessions.iter(), self.tree.acls());
-        self.snapshots.open = Some(Open { zxid, writer: Some(writer), complete: false });
-        let before = out.disk.len();
-        out.disk.push(DiskEffect::SnapshotOpen { zxid });
-        self.watch.on_disk_effects(&out.disk[before..], now);
+        self.snapshots.open = Some(Open {
+            zxid,
+            writer: Some(writer),
+            complete: false,
+            opened: false,
+            awaited: false,
+            closing: false,
+        });
+        self.open_waiting_snapshot(now, out);
+    }
+
+    /// Tells the disk of a snapshot that was begun, once nothing it says can be about the one before.
+    pub(super) fn open_waiting_snapshot(&mut self, now: Now, out: &mut Effects) {
+        if self.snapshots.given_up.is_none()
+            && let Some(open) = &mut self.snapshots.open
+            && !open.opened
+        {
+            (open.opened, open.awaited) = (true, true);
+            let effect = [DiskEffect::SnapshotOpen { zxid: open.zxid }];
+            self.watch.on_disk_effects(&effect, now);
+            out.disk.extend(effect);
+        }
+    }
+
+    /// Forgets the open snapshot, if there is one: what it shows will not be this server's state.
+    pub(super) fn give_up_snapshot(&mut self, out: &mut Effects) {
+        self.tree.snapshot_cancel();
+        let Some(open) = self.snapshots.open.take() else { return };
+        if open.awaited {
+            self.snapshots.given_up = Some(open.zxid);
+        }
+        // One that is getting its name gets it; its answer says so.
+        if open.opened && !open.closing {
+            out.disk.push(DiskEffect::SnapshotAbort { zxid: open.zxid });
+        }
     }
 
     /// The open snapshot can take its next chunk: answered with `SnapshotChunk`, or `SnapshotClose` at the end.
     pub fn on_snapshot_ready(&mut self, out: &mut Effects) {
+        if self.snapshots.given_up.take().is_some() {
+            return;
+        }
         let Some(open) = &mut self.snapshots.open else { return };
+        open.awaited = false;
         let Some(writer) = &mut open.writer else {
             open.complete = true;
             return self.close_durable_snapshot(out);
@@ -120,6 +189,7 @@ impl Replica {
             Some(writer) => writer.finish(),
             None => open.writer.as_mut().map(SnapshotWriter::take).unwrap_or_default(),
         };
+        open.awaited = true;
         out.disk.push(DiskEffect::SnapshotChunk { bytes });
     }
 
@@ -127,24 +197,38 @@ impl Replica {
     pub(super) fn close_durable_snapshot(&mut self, out: &mut Effects) {
         if let Some(open) = &mut self.snapshots.open
             && open.complete
+            && !open.closing
             && open.zxid <= self.last_committed
         {
-            open.complete = false; // asked once
+            (open.closing, open.awaited) = (true, true);
             out.disk.push(DiskEffect::SnapshotClose { zxid: open.zxid });
         }
     }
 
     pub fn on_snapshot_written(&mut self, zxid: Zxid, now: Now) {
         self.watch.on_snapshot_done(now);
+        if self.snapshots.given_up.take().is_some() {
+            // Of a history that is being replaced, or has just been read back; it has its name all the same.
+            match &mut self.rebase {
+                Some(rebase) => rebase.supersedes(zxid),
+                None => self.snapshots.keep(vec![zxid]),
+            }
+            return;
+        }
         tracing::info!(%zxid, "snapshot written");
         self.snapshots.open = None;
+        self.rebase_published(zxid);
         self.snapshots.kept.retain(|kept| *kept != zxid);
         self.snapshots.kept.push(zxid);
     }
 
     /// The snapshot could not be written; the server goes on without it, its journal holds everything.
     pub fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str) {
+        if self.snapshots.given_up.take().is_some() {
+            return;
+        }
         self.watch.metrics.count(Counter::SnapshotErrorCount);
+        self.rebase_failed(what);
         tracing::error!(
             %zxid, what,
             "a snapshot could not be written; nothing is lost, the next one is tried later: free or repair the disk"
@@ -156,6 +240,9 @@ impl Replica {
 
     /// Deletes what the newest `retain_count` snapshots do not need, snapshots before journal segments.
     pub(super) fn purge_when_due(&mut self, now: Now, out: &mut Effects) {
+        if self.is_rebasing() {
+            return; // What is kept now is all of one history, and what is not is deleted by it.
+        }
         let Some(due) = self.snapshots.next_purge.filter(|due| *due <= now.mono) else { return };
         let interval_ms = self.snapshots.settings.purge_interval_ms.unwrap_or(u64::MAX);
         self.snapshots.next_purge = Some(due.plus_ms(interval_ms).max(now.mono));

@@ -100,6 +100,11 @@ impl Watch {
         }
     }
 
+    /// The zxids they belong to are those of another history.
+    pub(super) fn forget_digests(&mut self) {
+        self.digests.clear();
+    }
+
     pub(super) fn note_digest(&mut self, zxid: Zxid, digest: i64) {
         if zxid.0 % DIGEST_EVERY == 0 {
             if self.digests.len() == DIGESTS_MAX {
@@ -169,7 +174,9 @@ impl Replica {
         };
         let report = ReplicaReport {
             host: self.watch.survey.host().clone(),
-            server_state: "standalone",
+            is_serving: self.is_serving(),
+            server_state: self.ensemble.as_ref().map_or("standalone", |ensemble| ensemble.state_name()),
+            member: self.ensemble.as_ref().map(|ensemble| ensemble.report()),
             last_zxid: self.last_committed,
             uptime_ms: now.mono.millis_since(self.watch.started),
             outstanding_count: self.waiting.iter().filter(|entry| entry.answer.is_none()).count() as u64,

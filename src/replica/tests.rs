@@ -45,6 +45,8 @@ fn replica() -> Replica {
         slow_sync_ms: 1000,
         digest: true,
         close_session_lists_ephemerals: true,
+        heal_from_peers: false,
+        commit_log_count: 0,
         snapshots: SnapshotSettings { snap_count: 1000, snap_bytes: None, retain_count: 3, purge_interval_ms: None },
         reaper: ReaperSettings { check_interval_ms: 60_000, max_per_minute: 1, max_never_used_ms: None },
     };

@@ -98,6 +98,11 @@ pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Whether this machine has IPv6 at all.
+pub fn ipv6_exists() -> bool {
+    TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
+}
+
 /// Raises the soft limit of open files to the hard one, as the JVM does, and returns what clients may have of it.
 fn descriptors_for_clients() -> usize {
     let mut limit = getrlimit(Resource::Nofile);

@@ -182,6 +182,8 @@ pub async fn do_chores(port: Rc<DiskPort>, settings: DiskSettings) {
             }
             DiskEffect::DeleteSegment(segment) => delete(settings.dirs.segment_path(segment)).await,
             DiskEffect::DeleteSnapshot(zxid) => delete(settings.dirs.snapshot_path(zxid)).await,
+            DiskEffect::SetAsideSegment(segment) => set_aside(settings.dirs.segment_path(segment)).await,
+            DiskEffect::SetAsideSnapshot(zxid) => set_aside(settings.dirs.snapshot_path(zxid)).await,
             DiskEffect::SnapshotOpen { zxid } => {
                 let path = settings.dirs.snapshot_path(zxid);
                 let opened = blocking(move || SnapshotFile::create(zxid, path)).await;
@@ -225,6 +227,14 @@ async fn delete(path: std::path::PathBuf) {
     let name = path.display().to_string();
     if let Err(error) = blocking(move || std::fs::remove_file(path)).await {
         tracing::warn!(file = name, %error, "cannot delete a file that is no longer needed");
+    }
+}
+
+async fn set_aside(path: std::path::PathBuf) {
+    let (name, aside) = (path.display().to_string(), DataDirs::set_aside(&path));
+    match blocking(move || std::fs::rename(path, aside)).await {
+        Ok(()) => tracing::warn!(file = name, "set aside as *.damaged: delete it when nobody wants to look at it"),
+        Err(error) => tracing::warn!(file = name, %error, "cannot set a file aside that is no longer needed"),
     }
 }
 

@@ -25,6 +25,7 @@ use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Outbox, Wake};
 use super::net::Net;
+use super::peers::{self, Peers};
 use super::poller::{Poller, Ready};
 use super::stop::{Phase, Stop};
 use crate::base::{Instant, Now};
@@ -74,6 +75,8 @@ pub struct ReplicaSide<R> {
     pub to_shards: Vec<Post<ToShard>>,
     pub disk: Rc<DiskPort>,
     pub host: Arc<Board>,
+    /// Connections to the other members; `None` when there are none.
+    pub peers: Option<Peers>,
 }
 
 pub struct Driver<S, R> {
@@ -119,7 +122,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     /// `spin_micros`: how long to look for news before sleeping; 0 where the CPU is shared.
     pub fn new(
         shard: Option<ShardSide<S>>,
-        replica: Option<ReplicaSide<R>>,
+        mut replica: Option<ReplicaSide<R>>,
         wake: Arc<Wake>,
         stop: Arc<Stop>,
         spin_micros: u64,
@@ -130,6 +133,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         poller.watch(&ticker, TICK, false)?;
         if let Some(acceptor) = shard.as_ref().and_then(|shard| shard.acceptor.as_ref()) {
             acceptor.watch(&poller, ACCEPT)?;
+        }
+        if let Some(peers) = replica.as_mut().and_then(|replica| replica.peers.as_mut()) {
+            peers.watch(&poller)?;
         }
         Ok(Driver {
             shard,
@@ -158,7 +164,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     /// Turns until the server stops. `disk` are effects of the boot, to be carried out first.
     pub async fn run(mut self, boot: Vec<crate::journal::DiskEffect>) {
         self.replica_says.disk = boot;
-        self.carry_out_replica();
+        self.carry_out_replica(clock::now());
         let mut burst_since = clock::now().mono;
         let mut busy_at = burst_since;
         loop {
@@ -231,7 +237,8 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         // None of this rings again: mail for the replica here, sockets half read, events that did not fit.
         self.work_left = !drained
             || !self.shard_says.mail.is_empty()
-            || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready());
+            || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready())
+            || self.peers().is_some_and(Peers::has_work);
         busy || self.work_left
     }
 
@@ -254,6 +261,11 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                         acceptor.note();
                     }
                 }
+                token if peers::is_ours(token) => {
+                    if let Some(peers) = self.replica.as_mut().and_then(|replica| replica.peers.as_mut()) {
+                        peers.note(ready);
+                    }
+                }
                 _ => {
                     if let Some(shard) = &mut self.shard {
                         shard.net.note(ready, &mut self.shard_says);
@@ -269,6 +281,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         if due && let Some(replica) = &mut self.replica {
             if let Some(facts) = replica.host.take() {
                 replica.machine.on_host(facts);
+            }
+            if let Some(peers) = &mut replica.peers {
+                peers.tick(&self.poller, now);
             }
             replica.machine.on_tick(now, &mut self.replica_says);
         }
@@ -288,6 +303,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         let Some(replica) = &mut self.replica else { return false };
         let says = &mut self.replica_says;
         let mut busy = false;
+        if let Some(peers) = &mut replica.peers {
+            busy |= peers.hear(&mut replica.machine, &self.poller, now, says);
+        }
         for inbox in &mut replica.from_shards {
             for mail in inbox.drain() {
                 busy = true;
@@ -316,7 +334,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             }
         }
         replica.machine.on_turn_end(now, says);
-        self.carry_out_replica();
+        self.carry_out_replica(now);
         if let Some(shard) = &mut self.shard {
             for mail in self.down.drain(..) {
                 busy = true;
@@ -326,8 +344,12 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         busy
     }
 
-    fn carry_out_replica(&mut self) {
+    fn carry_out_replica(&mut self, now: Now) {
         let Some(replica) = &mut self.replica else { return };
+        if let Some(peers) = &mut replica.peers {
+            peers.carry_out(&mut self.replica_says.peer, &self.poller, now);
+            peers.settle();
+        }
         for effect in self.replica_says.disk.drain(..) {
             replica.disk.submit(effect);
         }
@@ -383,6 +405,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             Phase::Running | Phase::Quieting => false,
             Phase::Halted => true,
             Phase::Flushed => {
+                if let Some(peers) = self.replica.as_mut().and_then(|replica| replica.peers.as_mut()) {
+                    peers.close_all();
+                }
                 let Some(shard) = &mut self.shard else { return true };
                 let since = *self.closing_since.get_or_insert(now.mono);
                 let done = shard.net.close_all(&mut shard.machine, now);
@@ -408,6 +433,11 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             {
                 return Poll::Ready(());
             }
+            if let Some(peers) = self.peers()
+                && peers.poll_news(cx).is_ready()
+            {
+                return Poll::Ready(());
+            }
             self.poller.poll_sleep(cx)
         })
         .await;
@@ -417,6 +447,11 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     /// A batch or a segment is on its way to the disk, or its news on the way here.
     fn awaits_disk(&self) -> bool {
         self.replica.as_ref().is_some_and(|replica| !replica.disk.journal_is_idle())
+            || self.peers().is_some_and(Peers::awaits_disk)
+    }
+
+    fn peers(&self) -> Option<&Peers> {
+        self.replica.as_ref().and_then(|replica| replica.peers.as_ref())
     }
 
     fn has_news(&self, phase: Phase) -> bool {
@@ -429,6 +464,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         // A phase that has moved on, also by this executor's own doing.
         shard_has
             || replica_has
+            || self.peers().is_some_and(Peers::has_news)
             || self.stop.phase() != phase
             || (phase == Phase::Quieting && self.stop.all_quiet() && !self.saw_all_quiet)
     }

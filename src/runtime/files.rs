@@ -4,6 +4,7 @@
 //!   <dataDir>/ringkeeper/lock                    held by the running server, with its pid in it
 //!   <dataDir>/ringkeeper/snapshot.<16 hex>       the state at that zxid
 //!   <dataLogDir>/ringkeeper/journal.<16 hex>     a segment
+//!   .../<name>.damaged                           could not be read, its data came from other members; never read
 //!   .../.tmp-*                                   unfinished; removed at the next start
 //! ```
 
@@ -81,7 +82,11 @@ impl DataDirs {
             files.push(take_lock(&self.journal)?);
         }
         for folder in [&self.snapshots, &self.journal] {
-            remove_unfinished(folder).map_err(|error| LockError::Io { path: folder.clone(), error })?;
+            // Names an earlier run gave and could not sync any more are about to be believed, and what they replace
+            // deleted: they must be durable first.
+            remove_unfinished(folder)
+                .and_then(|()| sync_directory(folder))
+                .map_err(|error| LockError::Io { path: folder.clone(), error })?;
         }
         Ok(Lock { _files: files })
     }
@@ -108,6 +113,12 @@ impl DataDirs {
     pub fn temporary(path: &Path) -> PathBuf {
         let name = path.file_name().expect("a data file has a name").to_string_lossy();
         path.with_file_name(format!("{TEMPORARY_PREFIX}{name}"))
+    }
+
+    /// A name for what turned out to be damaged, beside its first one. No start reads it.
+    pub fn set_aside(path: &Path) -> PathBuf {
+        let name = path.file_name().expect("a data file has a name").to_string_lossy();
+        path.with_file_name(format!("{name}.damaged"))
     }
 
     /// Snapshots on disk, newest first.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::AtomicUsize;
@@ -10,16 +10,19 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use glommio::ExecutorJoinHandle;
+use rustix::event::{EventfdFlags, eventfd};
 
 use super::accept::{Acceptor, Admission, Arrival, Way, listen};
 use super::clock;
 use super::disk::{DiskPort, DiskSettings, do_chores, write_batches};
 use super::driver::{Driver, Post, ReplicaSide, ShardSide};
+use super::epochs::{EpochPort, write_epochs};
 use super::files::{DataDirs, LockError};
 use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Wake, mailbox};
 use super::net::Net;
+use super::peers::{BindError, PeerListen, Peers, RETRY_PAUSE_MS, Resolver, Unbound, bind_all};
 use super::placement::{self, Place, Queues};
 use super::probe;
 use super::signals::{StopSignals, Woken};
@@ -27,6 +30,7 @@ use super::stop::{Phase, Stop};
 use crate::base::{Now, limits};
 use crate::journal::DiskEffect;
 use crate::mail::{ToReplica, ToShard};
+use crate::replica::PeerPort;
 
 /// Everything the driver must be told.
 pub struct Setup {
@@ -46,6 +50,17 @@ pub struct Setup {
     pub spin_micros: u64,
     /// Where the replica looks for news of the machine.
     pub host: Arc<Board>,
+    /// `None`: there are no other members.
+    pub peers: Option<PeerSetup>,
+}
+
+/// How a member of an ensemble is reached by the others.
+pub struct PeerSetup {
+    pub listen: Vec<PeerListen>,
+    /// Attempts to bind each; 0 = for ever (`electionPortBindRetry`).
+    pub bind_attempts: u32,
+    /// SO_KEEPALIVE on connections between members (`tcpKeepAlive`).
+    pub keepalive: bool,
 }
 
 /// The machines as the boot made them.
@@ -66,6 +81,8 @@ pub enum ServeError {
         address: SocketAddr,
         error: io::Error,
     },
+    /// A port for the other members cannot be bound.
+    PeerListen(Unbound),
     Lock(LockError),
     /// The data could not be read; the text names the file.
     Boot(String),
@@ -78,10 +95,12 @@ pub enum ServeError {
 }
 
 impl ServeError {
-    /// As Apache's (parity PX-01): 3 for a data directory that cannot be used, 1 for the rest; never 0 (UB-19).
+    /// As Apache's (parity PX-01): 3 for a data directory that cannot be used, 14 for a port for members (CF-52), 1 for
+    /// the rest; never 0 (UB-19).
     pub fn exit_code(&self) -> u8 {
         match self {
             ServeError::Lock(_) | ServeError::Boot(_) => 3,
+            ServeError::PeerListen(_) => 14,
             _ => 1,
         }
     }
@@ -99,6 +118,16 @@ impl fmt::Display for ServeError {
                     _ => return write!(f, "cannot listen on {address}: {error}"),
                 };
                 write!(f, "cannot listen on {address}: {what}")
+            }
+            ServeError::PeerListen(unbound) => {
+                let Unbound { listen, error } = unbound;
+                let host = listen.host.as_deref().unwrap_or("*");
+                write!(
+                    f,
+                    "cannot listen on {host}:{} for other members: {error}; this server's own server.N line must name \
+                     an address of this machine and ports that are free (or set quorumListenOnAllIPs=true)",
+                    listen.number
+                )
             }
             ServeError::Lock(error) => error.fmt(f),
             ServeError::Boot(what) | ServeError::Start(what) => f.write_str(what),
@@ -132,13 +161,18 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
         listeners.push(listen(address, setup.backlog).map_err(|error| ServeError::Listen { address, error })?);
     }
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let doors = match bind_for_peers(&setup, &signals)? {
+        Some(doors) => doors,
+        None => return Ok(()), // Told to stop while it waited for a port.
+    };
     if !setup.force_sync {
         tracing::warn!("forceSync=no: what clients are told is written may be lost when the machine loses power");
     }
     let booted = boot(&dirs, clock::now()).map_err(ServeError::Boot)?;
     let disk =
         DiskSettings { dirs, force_sync: setup.force_sync, slow_write: Duration::from_millis(setup.slow_write_ms) };
-    let plan = Plan::draw(&setup, booted, listeners, disk).map_err(|error| ServeError::Start(error.to_string()))?;
+    let plan =
+        Plan::draw(&setup, booted, listeners, doors, disk).map_err(|error| ServeError::Start(error.to_string()))?;
     let stop = plan.stop.clone();
     let threads = plan.start()?;
     banner(&setup, &addresses);
@@ -151,6 +185,25 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
         let _ = thread.join();
     }
     ended
+}
+
+/// Binds the ports for other members; `None` when a signal came first.
+fn bind_for_peers(setup: &Setup, signals: &StopSignals) -> Result<Option<Doors>, ServeError> {
+    let Some(peers) = &setup.peers else { return Ok(Some(Vec::new())) };
+    let never = eventfd(0, EventfdFlags::CLOEXEC).map_err(|error| ServeError::Start(error.to_string()))?;
+    let pause = || matches!(signals.wait(&never, Some(RETRY_PAUSE_MS)), Ok(Woken::TimedOut));
+    match bind_all(&peers.listen, peers.bind_attempts, pause) {
+        Ok(doors) => {
+            for (port, listener) in &doors {
+                if let Ok(address) = listener.local_addr() {
+                    tracing::info!("listening for members on {address} ({port:?})");
+                }
+            }
+            Ok(Some(doors))
+        }
+        Err(BindError::Interrupted) => Ok(None),
+        Err(BindError::Failed(unbound)) => Err(ServeError::PeerListen(unbound)),
+    }
 }
 
 fn wait_for_end(signals: &StopSignals, stop: &Stop) -> Result<(), ServeError> {
@@ -186,6 +239,16 @@ struct Plan<S, R> {
     seats: Vec<Seat<S, R>>,
 }
 
+/// The listeners for other members.
+type Doors = Vec<(PeerPort, TcpListener)>;
+
+/// What the replica's executor needs to make its [`Peers`].
+struct PeerSeat {
+    doors: Doors,
+    resolver: Resolver,
+    keepalive: bool,
+}
+
 /// The replica, its ways from and to the shards, its disk's settings, and what the boot wants of that disk.
 type ReplicaSeat<R> = (R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, Vec<DiskEffect>);
 
@@ -197,13 +260,15 @@ struct Seat<S, R> {
     wake: Arc<Wake>,
     spin_micros: u64,
     host: Arc<Board>,
+    peers: Option<PeerSeat>,
 }
 
 impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
     fn draw(
         setup: &Setup,
         booted: Booted<S, R>,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<TcpListener>,
+        doors: Doors,
         disk: DiskSettings,
     ) -> io::Result<Plan<S, R>> {
         let places = &setup.places;
@@ -229,6 +294,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
                 wake: wake.clone(),
                 spin_micros,
                 host: setup.host.clone(),
+                peers: None,
             });
         }
         let (mut from_shards, mut to_shards) = (Vec::new(), Vec::new());
@@ -259,6 +325,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
         let acceptor = Acceptor::new(listeners, ways, loads, setup.admission.clone(), setup.keepalive)?;
         seats[at[0]].shard.as_mut().expect("placed above").acceptor = Some(acceptor);
         seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, booted.disk));
+        if let Some(peers) = &setup.peers {
+            let resolver = Resolver::start(wakes[replica_at].clone())?;
+            seats[replica_at].peers = Some(PeerSeat { doors, resolver, keepalive: peers.keepalive });
+        }
         Ok(Plan { stop, seats })
     }
 
@@ -290,12 +360,18 @@ async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Sto
     spawn(placement::heartbeat(), queues.chores);
     let mut boot = Vec::new();
     let mut replica = None;
+    let mut peers = None;
+    if let (Some(seat), Some((_, _, _, settings, _))) = (seat.peers, &seat.replica) {
+        let epochs = Rc::new(EpochPort::default());
+        spawn(write_epochs(epochs.clone(), settings.dirs.snapshot_folder().to_path_buf()), queues.journal);
+        peers = Some(Peers::new(seat.doors, seat.resolver, epochs, seat.keepalive));
+    }
     if let Some((machine, from_shards, to_shards, settings, effects)) = seat.replica {
         let disk = Rc::new(DiskPort::default());
         spawn(write_batches(disk.clone(), settings.clone()), queues.journal);
         spawn(do_chores(disk.clone(), settings), queues.chores);
         boot = effects;
-        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, host: seat.host });
+        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, host: seat.host, peers });
     }
     match Driver::new(seat.shard, replica, seat.wake, stop.clone(), seat.spin_micros) {
         Ok(driver) => {

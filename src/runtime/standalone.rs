@@ -5,8 +5,9 @@ use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
-use super::accept::{Admission, Refusal};
+use super::accept::{Admission, Refusal, ipv6_exists};
 use super::clock;
+use super::ensemble::peer_setup;
 use super::files::DataDirs;
 use super::host::{Board, Host};
 use super::placement::Place;
@@ -50,6 +51,7 @@ pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeErr
         slow_write_ms: config.journal.fsync_warning_threshold_ms,
         spin_micros: u64::from(config.cores.spin_before_park_us),
         host: board.clone(),
+        peers: peer_setup(config),
     };
     let mut host = Host::new(config, &DataDirs::new(&config.journal.data_dir, &config.journal.data_log_dir));
     let first = host.clone();
@@ -84,10 +86,6 @@ fn addresses(config: &Config) -> Vec<SocketAddr> {
         Some(address) => vec![address],
         None => Vec::new(),
     }
-}
-
-fn ipv6_exists() -> bool {
-    std::net::TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
 fn boot(dirs: &DataDirs, config: &Config, shard_count: u16, now: Now) -> Result<Booted<Shard, Replica>, String> {
@@ -173,13 +171,16 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
             enforce_quota: config.auth.enforce_quota,
         },
         tick_ms: u64::from(config.client.tick_time_ms),
-        server_id: 1, // Standalone, whatever myid says (parity SE-02).
+        // 1 when standalone, whatever myid says (parity SE-02); of a member's number the low byte.
+        server_id: config.ensemble.as_ref().map_or(1, |ensemble| ensemble.my_id as u8),
         shard_count,
         segment_bytes: journal.prealloc_bytes,
         reconfig_enabled: config.quorum.reconfig_enabled,
         slow_sync_ms: journal.fsync_warning_threshold_ms,
         digest: journal.digest_enabled,
         close_session_lists_ephemerals: journal.close_session_txn_enabled,
+        heal_from_peers: false,
+        commit_log_count: 0,
         snapshots: SnapshotSettings {
             snap_count: u64::from(journal.snap_count),
             snap_bytes: journal.snap_size_limit_bytes,

@@ -12,4 +12,4 @@ mod table;
 pub use hearing::HearingClock;
 pub use ids::SessionIds;
 pub use password::{password, password_is};
-pub use table::SessionTable;
+pub use table::{Owner, SessionTable};

@@ -2,7 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::base::{Instant, Origin, SessionId};
+use crate::base::{Instant, LinkId, Origin, SessionId};
+
+/// Where a session's client is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// On a connection of this server.
+    Conn(Origin),
+    /// On another member's, which follows this leader over that link.
+    Learner(LinkId),
+}
+
+impl Owner {
+    /// The connection, if it is one of ours.
+    pub fn conn(self) -> Option<Origin> {
+        match self {
+            Owner::Conn(origin) => Some(origin),
+            Owner::Learner(_) => None,
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Session {
@@ -13,7 +32,7 @@ struct Session {
     /// Milliseconds of heard time; `None` once it is closing.
     deadline: Option<u64>,
     heard: Instant,
-    owner: Option<Origin>,
+    owner: Option<Owner>,
 }
 
 /// Every session of the server. ZK: SessionTrackerImpl with its ExpiryQueue.
@@ -51,7 +70,7 @@ impl SessionTable {
     }
 
     /// Forgets a session; hands out who owned it.
-    pub fn close(&mut self, id: SessionId) -> Option<Origin> {
+    pub fn close(&mut self, id: SessionId) -> Option<Owner> {
         let session = self.sessions.remove(&id)?;
         self.leave_bucket(id, session.deadline);
         session.owner
@@ -70,6 +89,11 @@ impl SessionTable {
     /// The stored timeout, in milliseconds.
     pub fn timeout_ms(&self, id: SessionId) -> Option<i32> {
         self.sessions.get(&id).map(|session| session.timeout_ms)
+    }
+
+    /// What its latest connection negotiated, in milliseconds.
+    pub fn live_timeout_ms(&self, id: SessionId) -> Option<i32> {
+        self.sessions.get(&id).map(|session| session.live_timeout_ms)
     }
 
     pub fn contains(&self, id: SessionId) -> bool {
@@ -116,15 +140,25 @@ impl SessionTable {
         true
     }
 
-    /// Which connection the session belongs to; `None` to set it free.
-    pub fn set_owner(&mut self, id: SessionId, owner: Option<Origin>) {
+    /// Where the session's client is; `None` to set it free.
+    pub fn set_owner(&mut self, id: SessionId, owner: Option<Owner>) {
         if let Some(session) = self.sessions.get_mut(&id) {
             session.owner = owner;
         }
     }
 
-    pub fn owner(&self, id: SessionId) -> Option<Origin> {
+    pub fn owner(&self, id: SessionId) -> Option<Owner> {
         self.sessions.get(&id)?.owner
+    }
+
+    /// Every session gets its whole timeout from `now` (heard time), ownerless ones and owned: what a new leader does.
+    pub fn restart(&mut self, now: Instant) {
+        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
+        for id in ids {
+            let timeout_ms = self.sessions[&id].timeout_ms;
+            self.open(id, timeout_ms, now);
+            self.set_owner(id, None);
+        }
     }
 
     /// Takes the sessions whose bucket ended by `heard_through` (heard time), in order of their deadlines,
@@ -214,7 +248,7 @@ mod tests {
 
     #[test]
     fn an_owner_stays_through_renewal_and_goes_with_the_session() {
-        let origin = Origin { shard: ShardId(1), conn: ConnId { slot: 2, generation: 3 } };
+        let origin = Owner::Conn(Origin { shard: ShardId(1), conn: ConnId { slot: 2, generation: 3 } });
         let mut table = SessionTable::new(100);
         table.open(A, 100, ms(0));
         assert_eq!(table.owner(A), None);

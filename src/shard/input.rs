@@ -157,6 +157,9 @@ impl Shard {
             self.metrics.count(Counter::UnsuccessfulHandshake);
             return self.fault(conn, "not a handshake", false, now, out);
         };
+        if !self.is_serving {
+            return self.fault(conn, "no leader to serve clients with", false, now, out);
+        }
         let renews = request.session != SessionId::NONE;
         let (is_admitted, deficit) = self.bucket.admit(renews, now.mono);
         self.metrics.add(Basic::ConnectionTokenDeficit, deficit);

@@ -58,6 +58,8 @@ pub struct Shard {
     tree: Tree,
     /// The last committed zxid this shard has absorbed: what every reply header shows (parity X-04).
     applied: Zxid,
+    /// A member of an ensemble without a leader lets no client in; a standalone server always does.
+    is_serving: bool,
     /// Requests in all connections' lines.
     outstanding: usize,
     /// Of those, bytes of large requests (parity W-07).
@@ -108,11 +110,12 @@ impl Shard {
             large_bytes_share: settings.share(settings.large_requests_bytes_max),
             throttle_share: settings.share(settings.request_throttle_max as usize),
             blocked: BTreeSet::new(),
-            settings,
             conns: Slots::default(),
             watches: WatchTable::new(),
             tree,
             applied,
+            is_serving: settings.serves_from_start,
+            settings,
             outstanding: 0,
             large_bytes: 0,
             bucket,
@@ -171,11 +174,31 @@ impl Shard {
     pub fn on_mail(&mut self, mail: ToShard, now: Now, out: &mut Effects) {
         match mail {
             ToShard::Batch(entries) => self.on_batch(&entries, now, out),
+            ToShard::Serve(serve) => self.on_serve(serve, out),
+            ToShard::Reset { tree, zxid } => (self.tree, self.applied) = (*tree, zxid),
             ToShard::Survey { ticket, kind } => {
                 let report = Box::new(self.report(kind));
                 out.mail.push(ToReplica::Surveyed { ticket, shard: self.settings.shard, report });
             }
             ToShard::Report { conn, report, .. } => self.on_report(conn, &report, now, out),
+        }
+    }
+
+    /// Clients are let in from now on, or hung up on: what they see next must come from a server that has a leader
+    /// (ZK: a server without one is shut down, its process lives on). Four-letter words are answered all the same.
+    fn on_serve(&mut self, serve: bool, out: &mut Effects) {
+        self.is_serving = serve;
+        if serve {
+            return;
+        }
+        let clients: Vec<ConnId> = self
+            .conns
+            .iter()
+            .filter(|c| matches!(c.phase, Phase::Connecting { .. } | Phase::Live))
+            .map(|c| c.id)
+            .collect();
+        for conn in clients {
+            self.close(conn, false, out);
         }
     }
 

@@ -10,6 +10,8 @@ use crate::tree::auth::AuthRules;
 pub struct Settings {
     pub shard: ShardId,
     pub shard_count: u16,
+    /// Clients are let in at once, not only when the replica says so (`ToShard::Serve`): on a standalone server.
+    pub serves_from_start: bool,
     /// `jute.maxbuffer`: the longest frame accepted.
     pub frame_bytes_max: usize,
     /// `jute.maxbuffer` + `jute.maxbuffer.extrasize`: the longest string or buffer in a record.

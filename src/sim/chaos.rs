@@ -83,6 +83,8 @@ impl Plan {
             segment_bytes: SEGMENT_BYTES,
             digest: true,
             close_session_lists_ephemerals: true,
+            heal_from_peers: false,
+            commit_log_count: 0,
             snapshots: SnapshotSettings {
                 snap_count: self.snap_count,
                 snap_bytes: None,

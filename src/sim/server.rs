@@ -500,6 +500,9 @@ impl World {
             }
             DiskEffect::SnapshotAbort { .. } => self.disk.snapshot_abort(),
             DiskEffect::DeleteSnapshot(zxid) => self.disk.delete_snapshot(zxid),
+            // Under another name it is as good as gone; and as little durable until the directory is synced.
+            DiskEffect::SetAsideSegment(segment) => self.disk.delete_segment(segment),
+            DiskEffect::SetAsideSnapshot(zxid) => self.disk.delete_snapshot(zxid),
         }
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! The layout of a snapshot, little-endian throughout.
 
 use zerocopy::little_endian::{I32, I64, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 pub(super) const MAGIC: [u8; 8] = *b"rksnapsh";
-/// Changed when the layout is; a reader refuses what it does not know.
-pub(super) const FORMAT: u32 = 1;
+/// Changed when the layout is; a reader refuses what it does not know. Format 1 had no `floor` and no `journal`.
+pub(super) const FORMAT: u32 = 2;
 
 /// A chunk is closed when its payload has reached this; one large znode may take it well beyond.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
@@ -25,6 +25,10 @@ pub(super) struct FileHeader {
     pub max_session: I64,
     pub session_count: U64,
     pub acl_count: U64,
+    /// Journal segments numbered below are of another history.
+    pub floor: U64,
+    /// Which journal goes on from here; 0 for any.
+    pub journal: U64,
     pub reserved_2: U32,
     /// Of everything before.
     pub crc: U32,
@@ -104,13 +108,32 @@ pub(super) struct Trailer {
 }
 
 // Snapshots on disk depend on these.
-const _: () = assert!(size_of::<FileHeader>() == 72);
+const _: () = assert!(size_of::<FileHeader>() == 88);
+const _: () = assert!(FORMAT_1_HEADER_BYTES + 2 * size_of::<U64>() == size_of::<FileHeader>());
 const _: () = assert!(size_of::<ChunkHeader>() == 24);
 const _: () = assert!(size_of::<NodeHeader>() == 72);
+
+/// The header of format 1: as it is now, without `floor` and `journal`.
+pub(super) const FORMAT_1_HEADER_BYTES: usize = 72;
+
+/// What stands in both formats before, and after, what format 2 has added.
+const COMMON_BYTES: usize = FORMAT_1_HEADER_BYTES - TAIL_BYTES;
+const TAIL_BYTES: usize = 8;
 
 impl FileHeader {
     pub fn compute_crc(&self) -> u32 {
         crc32c::crc32c(&self.as_bytes()[..size_of::<FileHeader>() - 4])
+    }
+
+    /// A header of format 1, and whether its checksum vouches for it.
+    pub fn from_format_1(bytes: &[u8; FORMAT_1_HEADER_BYTES]) -> (FileHeader, bool) {
+        let mut header = FileHeader::new_zeroed();
+        let all = header.as_mut_bytes();
+        all[..COMMON_BYTES].copy_from_slice(&bytes[..COMMON_BYTES]);
+        let end = all.len();
+        all[end - TAIL_BYTES..].copy_from_slice(&bytes[COMMON_BYTES..]);
+        let is_whole = crc32c::crc32c(&bytes[..FORMAT_1_HEADER_BYTES - 4]) == header.crc.get();
+        (header, is_whole)
     }
 }
 

@@ -9,13 +9,19 @@
 //! and builds znodes straight from each chunk. Every chunk is numbered and summed, its header chained to the file's,
 //! and the trailer counts what there should be: a snapshot is whole or it is refused, with the offset.
 //!
+//! [`StreamWriter`] and [`StreamReader`] speak Apache's form of the same, which members of an ensemble send each other.
+//!
 //! Does not know: files, names, or when to take one.
 
 mod format;
 mod read;
+pub mod stream;
+mod stream_read;
 mod write;
 
-pub use read::{Loaded, SnapshotError, load};
+pub use read::{Loaded, SnapshotError, load, read_head};
+pub use stream::{StreamChunks, StreamWriter};
+pub use stream_read::StreamReader;
 pub use write::{SnapshotHead, SnapshotWriter};
 
 use crate::base::Zxid;
@@ -31,5 +37,7 @@ pub fn zxid_of_file_name(name: &str) -> Option<Zxid> {
     i64::from_str_radix(digits, 16).ok().map(Zxid)
 }
 
+#[cfg(test)]
+mod stream_tests;
 #[cfg(test)]
 mod tests;

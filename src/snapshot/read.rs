@@ -1,11 +1,12 @@
 //! The reading end: a stream of chunks becomes a tree.
 
 use super::format::{
-    AclEntry, AclHeader, CHUNK_BYTES, ChunkHeader, FORMAT, FileHeader, KIND_ACLS, KIND_NODES, KIND_SESSIONS,
+    AclEntry, AclHeader, CHUNK_BYTES, ChunkHeader, FORMAT, FORMAT_1_HEADER_BYTES, FileHeader, KIND_ACLS, KIND_NODES, KIND_SESSIONS,
     KIND_TRAILER, MAGIC, NO_DATA, NodeHeader, SessionRecord, Trailer,
 };
 use super::write::SnapshotHead;
 use crate::base::{Acl, Id, SessionId, WallMs, Zxid};
+use crate::journal::SegmentId;
 use crate::tree::{AclId, Meta, OwnerRules, Tree, TreeLoader, Znode};
 use std::io::Read;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
@@ -21,6 +22,10 @@ pub struct Loaded {
     pub digest: i64,
     /// When it was begun.
     pub wall: WallMs,
+    /// As [`SnapshotHead::floor`].
+    pub floor: SegmentId,
+    /// As [`SnapshotHead::journal`].
+    pub journal: u64,
 }
 
 /// Why a snapshot is not one.
@@ -88,7 +93,8 @@ pub fn load(source: impl Read, rules: OwnerRules) -> Result<Loaded, SnapshotErro
     let offset = input.offset;
     let tree = loader.finish().map_err(|what| SnapshotError::Bad { offset, what })?;
     let head = header.head();
-    Ok(Loaded { tree, sessions, zxid: head.zxid, max_session: head.max_session, digest: head.digest, wall: head.wall })
+    let SnapshotHead { zxid, wall, digest, max_session, floor, journal } = head;
+    Ok(Loaded { tree, sessions, zxid, max_session, digest, wall, floor, journal })
 }
 
 impl FileHeader {
@@ -98,8 +104,18 @@ impl FileHeader {
             wall: WallMs(self.wall_ms.get()),
             digest: self.digest.get(),
             max_session: SessionId(self.max_session.get()),
+            floor: SegmentId(self.floor.get()),
+            journal: self.journal.get(),
         }
     }
+}
+
+/// Reads what stands at the front of a snapshot: enough to know which history it belongs to, without its state.
+///
+/// Errors: [`SnapshotError`]. That the rest is whole is not said.
+pub fn read_head(source: impl Read) -> Result<SnapshotHead, SnapshotError> {
+    let mut input = Input { source, offset: 0, chunk: Vec::new(), file_crc: 0, chunk_number: 0 };
+    Ok(input.file_header()?.head())
 }
 
 struct Input<R> {
@@ -126,19 +142,29 @@ impl<R: Read> Input<R> {
     }
 
     fn file_header(&mut self) -> Result<FileHeader, SnapshotError> {
-        let mut header = FileHeader::new_zeroed();
-        self.fill(header.as_mut_bytes(), "in its header")?;
+        let mut front = [0; FORMAT_1_HEADER_BYTES];
+        self.fill(&mut front, "in its header")?;
+        let (mut header, mut is_whole) = FileHeader::from_format_1(&front);
         if header.magic != MAGIC {
             return self.bad("this is not a snapshot of ringkeeper's");
         }
-        if header.crc.get() != header.compute_crc() {
+        let mut length = front.len();
+        match header.format.get() {
+            1 => {}
+            FORMAT => {
+                let all = header.as_mut_bytes();
+                all[..front.len()].copy_from_slice(&front);
+                self.fill(&mut all[front.len()..], "in its header")?;
+                length = all.len();
+                is_whole = header.crc.get() == header.compute_crc();
+            }
+            other => return self.bad(format!("snapshot format {other}: it was written by another version")),
+        }
+        if !is_whole {
             return self.bad("the file header fails its checksum");
         }
-        if header.format.get() != FORMAT {
-            return self.bad(format!("snapshot format {}: it was written by another version", header.format));
-        }
         self.file_crc = header.crc.get();
-        self.offset += size_of::<FileHeader>() as u64;
+        self.offset += length as u64;
         Ok(header)
     }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::{Acl, Id, SessionId, WallMs, Xid};
+use crate::journal::SegmentId;
 use crate::codec::txn::{CreateKind, Txn, TxnHeader};
 use crate::tree::{OwnerRules, Tree};
 use std::borrow::Cow;
@@ -25,7 +26,14 @@ fn grow(tree: &mut Tree, count: i64, data: impl Fn(i64) -> Option<Vec<u8>>) {
 const SESSIONS: [(SessionId, i32); 2] = [(SessionId(7), 30_000), (SessionId(-3), 4_000)];
 
 fn write(tree: &mut Tree) -> Vec<u8> {
-    let head = SnapshotHead { zxid: Zxid(40), wall: WallMs(1), digest: tree.digest(), max_session: SessionId(99) };
+    let head = SnapshotHead {
+        zxid: Zxid(40),
+        wall: WallMs(1),
+        digest: tree.digest(),
+        max_session: SessionId(99),
+        floor: SegmentId(5),
+        journal: 0xfeed,
+    };
     let mut writer = SnapshotWriter::begin(&head, SESSIONS.into_iter(), tree.acls());
     let mut file = Vec::new();
     tree.snapshot_begin();
@@ -54,6 +62,9 @@ fn what_was_written_is_loaded() {
     let file = write(&mut tree);
     let loaded = load(&file[..], rules()).unwrap();
     assert_eq!((loaded.zxid, loaded.max_session, loaded.wall), (Zxid(40), SessionId(99), WallMs(1)));
+    assert_eq!((loaded.floor, loaded.journal), (SegmentId(5), 0xfeed));
+    let head = read_head(&file[..88]).unwrap();
+    assert_eq!((head.zxid, head.floor, head.journal), (Zxid(40), SegmentId(5), 0xfeed));
     assert_eq!(loaded.sessions, SESSIONS);
     assert_eq!(loaded.digest, tree.digest());
     assert_eq!(loaded.tree.digest(), tree.digest());
@@ -96,7 +107,7 @@ fn chunks_of_two_snapshots_do_not_mix() {
     tree.apply(&header, &txn, &mut Default::default()).unwrap();
     let two = write(&mut tree);
     assert_eq!(one.len(), two.len());
-    let mixed = [&one[..72], &two[72..]].concat();
+    let mixed = [&one[..88], &two[88..]].concat();
     assert!(load(&mixed[..], rules()).is_err());
 }
 
@@ -106,4 +117,36 @@ fn names_of_files_go_both_ways() {
     assert_eq!(zxid_of_file_name("snapshot.0000000100000002"), Some(Zxid(0x1_0000_0002)));
     assert_eq!(zxid_of_file_name("snapshot.100000002"), None);
     assert_eq!(zxid_of_file_name(".tmp-snapshot.0000000100000002"), None);
+}
+
+/// Snapshots of the first format are on disks already. One is made from one of today's: the header without what
+/// was added, its checksum anew, and every chunk header's with it.
+#[test]
+fn the_first_format_is_still_read() {
+    let mut tree = Tree::new(rules());
+    grow(&mut tree, 6, |number| Some(vec![number as u8; 20]));
+    let file = write(&mut tree);
+    let put = |bytes: &mut [u8], at: usize, word: u32| bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    let mut old = [&file[..64], &file[80..]].concat();
+    put(&mut old, 8, 1);
+    let file_crc = crc32c::crc32c(&old[..68]);
+    put(&mut old, 68, file_crc);
+    let mut at = 72;
+    while at < old.len() {
+        let payload = u32::from_le_bytes(old[at + 12..at + 16].try_into().unwrap()) as usize;
+        if old[at] == 4 {
+            let end = u64::from_le_bytes(old[at + 24 + 16..at + 24 + 24].try_into().unwrap()) - 16;
+            old[at + 24 + 16..at + 24 + 24].copy_from_slice(&end.to_le_bytes());
+            let crc = crc32c::crc32c(&old[at + 24..]);
+            put(&mut old, at + 16, crc);
+        }
+        let crc = crc32c::crc32c_append(file_crc, &old[at..at + 20]);
+        put(&mut old, at + 20, crc);
+        at += 24 + payload;
+    }
+    let loaded = load(&old[..], rules()).unwrap();
+    assert_eq!((loaded.zxid, loaded.floor, loaded.journal), (Zxid(40), SegmentId(0), 0));
+    assert_eq!(loaded.tree.digest(), tree.digest());
+    old[68] ^= 1;
+    assert!(load(&old[..], rules()).is_err());
 }

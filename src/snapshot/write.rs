@@ -5,6 +5,7 @@ use super::format::{
     KIND_TRAILER, MAGIC, NO_DATA, NodeHeader, SessionRecord, Trailer,
 };
 use crate::base::{AclList, SessionId, WallMs, Zxid};
+use crate::journal::SegmentId;
 use crate::tree::{AclId, SnapshotNode};
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::{I32, I64, U32, U64};
@@ -18,6 +19,12 @@ pub struct SnapshotHead {
     pub digest: i64,
     /// The highest session id ever seen, so that none is issued twice; `SessionId::NONE` for none.
     pub max_session: SessionId,
+    /// Journal segments numbered below do not belong to the history that this state is part of, and neither do
+    /// snapshots with a lower floor. 0 until a history is replaced for the first time.
+    pub floor: SegmentId,
+    /// Which journal goes on from here ([`JournalPosition::journal`](crate::journal::JournalPosition::journal));
+    /// 0 for any.
+    pub journal: u64,
 }
 
 /// A snapshot becoming bytes.
@@ -67,6 +74,8 @@ impl SnapshotWriter {
             max_session: I64::new(head.max_session.0),
             session_count: U64::new(sessions.len() as u64),
             acl_count: U64::new(acls.len() as u64),
+            floor: U64::new(head.floor.0),
+            journal: U64::new(head.journal),
             reserved_2: U32::ZERO,
             crc: U32::ZERO,
         };

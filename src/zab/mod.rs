@@ -4,3 +4,21 @@
 //! tree, the journal and the sockets belong to those who drive them.
 //!
 //! Does not know: what a transaction means, when something is durable (it is told), or what a socket is.
+
+mod cadence;
+mod history;
+mod leader;
+mod learner;
+
+pub use history::{History, Plan};
+pub use leader::{Leader, LeaderEffect, LearnerReport, Timing};
+pub use learner::{Learner, LearnerEffect, Summary};
+pub mod election;
+pub mod view;
+pub mod vote;
+
+mod quorum;
+mod view_text;
+
+#[cfg(test)]
+mod election_tests;

@@ -277,6 +277,8 @@ fn replica_settings() -> replica::Settings {
         slow_sync_ms: 1000,
         digest: true,
         close_session_lists_ephemerals: true,
+        heal_from_peers: false,
+        commit_log_count: 0,
         // Few enough that inputs meet one on its way.
         snapshots: SnapshotSettings { snap_count: 20, snap_bytes: None, retain_count: 3, purge_interval_ms: Some(900) },
         reaper: ReaperSettings { check_interval_ms: 500, max_per_minute: 10_000, max_never_used_ms: Some(1000) },
@@ -397,7 +399,11 @@ impl World {
                 }
                 self.replica.on_snapshot_written(zxid, self.now);
             }
-            DiskEffect::SnapshotAbort { .. } | DiskEffect::DeleteSegment(_) | DiskEffect::DeleteSnapshot(_) => {}
+            DiskEffect::SnapshotAbort { .. }
+            | DiskEffect::DeleteSegment(_)
+            | DiskEffect::DeleteSnapshot(_)
+            | DiskEffect::SetAsideSegment(_)
+            | DiskEffect::SetAsideSnapshot(_) => {}
         }
     }
 

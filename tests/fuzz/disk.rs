@@ -247,7 +247,14 @@ fn good_snapshot() -> &'static (Vec<u8>, i64) {
             let entry = ringkeeper::codec::txn::decode(&payload).expect("as encoded");
             let _ = tree.apply(&entry.header, &entry.txn, &mut Changes::new());
         }
-        let head = SnapshotHead { zxid: Zxid(400), wall: WallMs(1), digest: tree.digest(), max_session: SessionId(9) };
+        let head = SnapshotHead {
+            zxid: Zxid(400),
+            wall: WallMs(1),
+            digest: tree.digest(),
+            max_session: SessionId(9),
+            floor: SegmentId(2),
+            journal: 77,
+        };
         let sessions = [(SessionId(7), 4000), (SessionId(8), i32::MAX)];
         let mut writer = SnapshotWriter::begin(&head, sessions.into_iter(), tree.acls());
         tree.snapshot_begin();
@@ -272,7 +279,7 @@ fn run_snapshot(input: &[u8]) {
 }
 
 fn reseal_snapshot(file: &mut [u8]) {
-    const HEADER: usize = 72;
+    const HEADER: usize = 88;
     const CHUNK: usize = 24;
     if file.len() < HEADER {
         return;

@@ -127,7 +127,14 @@ fn is_its_own_image(txn: &Txn<'_>, is_top: bool) -> bool {
 
 /// Through a snapshot and back.
 fn comes_back(tree: &mut Tree) {
-    let head = SnapshotHead { zxid: Zxid(1), wall: WallMs(1), digest: tree.digest(), max_session: SessionId::NONE };
+    let head = SnapshotHead {
+        zxid: Zxid(1),
+        wall: WallMs(1),
+        digest: tree.digest(),
+        max_session: SessionId::NONE,
+        floor: Default::default(),
+        journal: 0,
+    };
     let mut writer = SnapshotWriter::begin(&head, std::iter::empty(), tree.acls());
     tree.snapshot_begin();
     while tree.snapshot_next(100, &mut |node| writer.node(node)) {}

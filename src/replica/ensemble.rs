@@ -1,0 +1,543 @@
+//! One member among others: which role it has, and how it comes from one role to the next.
+//!
+//! ```text
+//!            +--------------------- link lost, quorum lost, silence ----------------------+
+//!            v                                                                            |
+//!   Resting (journal at rest, memory equals disk) -> Looking -elected-> Leading, Following
+//! ```
+//!
+//! A role ends by closing every client and every link of it. What was logged stays logged: whether it was committed
+//! is the next leader's word. Only when nothing is on its way to the disk any more does the server vote, because its
+//! vote says what the disk holds (spec: quorum 5, 22; ZOOKEEPER-2845, 4712).
+//!
+//! Source: ZK: QuorumPeer.run.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::following::Following;
+use super::forwarding::Forwarding;
+use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort, Replica};
+use crate::base::{Instant, LinkId, Now, ServerId, ShardId, Zxid};
+use crate::codec::vote::PeerState;
+use crate::mail::{Entry, MemberReport, ToShard};
+use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect, Timing};
+
+/// What a member is doing.
+pub(super) enum Role {
+    /// The last role is over; what it left in flight is awaited.
+    Resting,
+    Looking,
+    Leading(Box<Leader>),
+    Following(Box<Following>),
+}
+
+/// What a link is for.
+enum Use {
+    Election,
+    /// A learner of ours.
+    Learner,
+    /// Our leader.
+    Leader,
+    /// Somebody takes us for a leader before the election is over: what it said is kept until it is.
+    Early { said: Vec<u8>, since: Instant },
+}
+
+/// Early learners, and what each may have said, at most: a FOLLOWERINFO is 60 bytes long.
+const EARLY_MAX: usize = 64;
+const EARLY_BYTES_MAX: usize = 4096;
+
+/// Lives on: the replication core, in the replica of a member of an ensemble.
+pub(super) struct Ensemble {
+    pub(super) settings: EnsembleSettings,
+    pub(super) role: Role,
+    pub(super) election: Election,
+    mesh: Mesh,
+    link_ids: LinkIds,
+    uses: BTreeMap<LinkId, Use>,
+    pub(super) accepted_epoch: i64,
+    pub(super) current_epoch: i64,
+    /// Epoch files being written.
+    epoch_writes: usize,
+    /// What is committed, for learners that lack the end of it.
+    pub(super) history: History,
+    /// Logged, but not known to be committed.
+    pub(super) uncommitted: VecDeque<(Zxid, Bytes)>,
+    pub(super) forwarding: Forwarding,
+    /// The state in memory is not the one on disk (a synchronization was broken off): it must be read again.
+    pub(super) is_astray: bool,
+    reload_asked: bool,
+    /// The disk's data is damaged or of an unfinished epoch: no vote is cast with it.
+    pub(super) is_dataless: bool,
+    is_serving: bool,
+    looking_since: Instant,
+    /// How long the last election and the last synchronization took, in milliseconds.
+    pub(super) election_ms: u64,
+}
+
+impl Ensemble {
+    /// A member that has read its disk. `recent`: the last logged transactions.
+    pub(super) fn new(
+        settings: EnsembleSettings,
+        (accepted_epoch, current_epoch): (i64, i64),
+        last: Zxid,
+        recent: Vec<(Zxid, Bytes)>,
+        now: Now,
+    ) -> Ensemble {
+        let view = settings.view.clone();
+        let first = recent.first().map_or(last, |(zxid, _)| Zxid(zxid.0 - 1));
+        let mut history = History::new(first, settings.commit_log_count);
+        for (zxid, record) in recent {
+            history.push(zxid, record);
+        }
+        history.restart_if_not_at(last);
+        Ensemble {
+            election: Election::new(settings.me, view.clone(), settings.election, now.mono),
+            mesh: Mesh::new(settings.me, view, settings.mesh()),
+            link_ids: LinkIds::default(),
+            role: Role::Resting,
+            uses: BTreeMap::new(),
+            accepted_epoch,
+            current_epoch,
+            epoch_writes: 0,
+            history,
+            uncommitted: VecDeque::new(),
+            forwarding: Forwarding::default(),
+            is_astray: false,
+            reload_asked: false,
+            is_dataless: false,
+            is_serving: false,
+            looking_since: now.mono,
+            election_ms: 0,
+            settings,
+        }
+    }
+
+    pub(super) fn next_link(&mut self) -> LinkId {
+        self.link_ids.next()
+    }
+}
+
+impl Replica {
+    /// News of the connections to other members.
+    ///
+    /// # Panics
+    /// On a standalone server, which has none.
+    pub fn on_peer(&mut self, news: PeerNews<'_>, now: Now, out: &mut Effects) {
+        let ensemble = self.ensemble.as_mut().expect("only members of an ensemble have peers");
+        match news {
+            PeerNews::Accepted { link, port: PeerPort::Election, from } => {
+                ensemble.uses.insert(link, Use::Election);
+                let mut effects = Vec::new();
+                ensemble.mesh.on_accepted(link, from, now.mono, &mut effects);
+                self.on_mesh(effects, now, out);
+            }
+            PeerNews::Accepted { link, port: PeerPort::Quorum, .. } => self.on_learner(link, now, out),
+            PeerNews::Connected { link } => match ensemble.uses.get(&link) {
+                Some(Use::Election) => {
+                    let mut effects = Vec::new();
+                    ensemble.mesh.on_connected(link, now.mono, &mut effects);
+                    self.on_mesh(effects, now, out);
+                }
+                Some(Use::Leader) => self.on_leader_connected(now, out),
+                _ => {}
+            },
+            PeerNews::Bytes { link, bytes } => self.on_peer_bytes(link, bytes, now, out),
+            PeerNews::Closed { link } => self.on_peer_closed(link, now, out),
+            PeerNews::EpochWritten { file, epoch } => self.on_epoch_written(file, epoch, now, out),
+        }
+    }
+
+    fn on_peer_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        match ensemble.uses.get_mut(&link) {
+            Some(Use::Election) => {
+                let mut effects = Vec::new();
+                ensemble.mesh.on_bytes(link, bytes, now.mono, &mut effects);
+                self.on_mesh(effects, now, out);
+            }
+            Some(Use::Learner) => self.on_learner_bytes(link, bytes, now, out),
+            Some(Use::Leader) => self.on_leader_bytes(bytes, now, out),
+            Some(Use::Early { said, .. }) => {
+                said.extend_from_slice(bytes);
+                if said.len() > EARLY_BYTES_MAX {
+                    self.close_link(link, out);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn on_peer_closed(&mut self, link: LinkId, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        match ensemble.uses.remove(&link) {
+            Some(Use::Election) => {
+                let mut effects = Vec::new();
+                ensemble.mesh.on_closed(link, now.mono, &mut effects);
+                self.on_mesh(effects, now, out);
+            }
+            Some(Use::Learner) => self.on_learner_closed(link, now, out),
+            Some(Use::Leader) => self.on_leader_closed(now, out),
+            Some(Use::Early { .. }) | None => {}
+        }
+    }
+
+    pub(super) fn close_link(&mut self, link: LinkId, out: &mut Effects) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.uses.remove(&link);
+        }
+        out.peer.push(PeerEffect::Close { link });
+    }
+
+    /// Somebody connected to the quorum port.
+    fn on_learner(&mut self, link: LinkId, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let early = ensemble.uses.values().filter(|it| matches!(it, Use::Early { .. })).count();
+        match &mut ensemble.role {
+            Role::Leading(leader) => {
+                leader.on_link(link, now.mono);
+                ensemble.uses.insert(link, Use::Learner);
+            }
+            Role::Resting | Role::Looking if early < EARLY_MAX => {
+                ensemble.uses.insert(link, Use::Early { said: Vec::new(), since: now.mono });
+            }
+            _ => out.peer.push(PeerEffect::Close { link }),
+        }
+    }
+
+    fn on_epoch_written(&mut self, file: EpochFile, epoch: i64, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        ensemble.epoch_writes -= 1;
+        match file {
+            EpochFile::Accepted => {
+                ensemble.accepted_epoch = epoch;
+                self.on_promise_durable(now, out);
+            }
+            EpochFile::Current => {
+                ensemble.current_epoch = epoch;
+                ensemble.is_dataless = false;
+                self.on_epoch_durable(now, out);
+            }
+        }
+        self.look_when_at_rest(now, out);
+    }
+
+    pub(super) fn write_epoch(&mut self, file: EpochFile, epoch: i64, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let known = match file {
+            EpochFile::Accepted => ensemble.accepted_epoch,
+            EpochFile::Current => ensemble.current_epoch,
+        };
+        assert!(epoch >= known, "{file:?} epoch goes back from {known} to {epoch}");
+        ensemble.epoch_writes += 1;
+        out.peer.push(PeerEffect::WriteEpoch { file, epoch });
+    }
+
+    fn on_mesh(&mut self, effects: Vec<MeshEffect>, now: Now, out: &mut Effects) {
+        for effect in effects {
+            let Some(ensemble) = &mut self.ensemble else { return };
+            match effect {
+                MeshEffect::Dial { link, to, timeout_ms } => {
+                    ensemble.uses.insert(link, Use::Election);
+                    out.peer.push(PeerEffect::Dial { link, to, timeout_ms });
+                }
+                MeshEffect::Send { link, bytes } => out.peer.push(PeerEffect::Send { link, bytes }),
+                MeshEffect::Close { link } => self.close_link(link, out),
+                MeshEffect::Notification { from, notification } => {
+                    let mut effects = Vec::new();
+                    ensemble.election.on_notification(from, notification, now.mono, &mut effects);
+                    self.on_election(effects, now, out);
+                }
+                MeshEffect::Gone { voters } => {
+                    let mut effects = Vec::new();
+                    ensemble.election.on_reach(voters, now.mono, &mut effects);
+                    self.on_election(effects, now, out);
+                }
+            }
+        }
+    }
+
+    fn on_election(&mut self, effects: Vec<ElectionEffect>, now: Now, out: &mut Effects) {
+        for effect in effects {
+            let Some(ensemble) = &mut self.ensemble else { return };
+            let mut mesh = Vec::new();
+            match effect {
+                ElectionEffect::Send { to, bytes } => {
+                    ensemble.mesh.send(to, bytes, now.mono, &mut ensemble.link_ids, &mut mesh);
+                }
+                ElectionEffect::ConnectAll => {
+                    ensemble.mesh.connect_all(now.mono, &mut ensemble.link_ids, &mut mesh);
+                }
+                ElectionEffect::Decided { leader, .. } => self.on_decided(leader, now, out),
+                ElectionEffect::VoterLooks { voter } => {
+                    tracing::debug!(server = %voter, "a voter looks for a leader while this server leads");
+                }
+            }
+            self.on_mesh(mesh, now, out);
+        }
+    }
+
+    /// The election is over.
+    fn on_decided(&mut self, leader: ServerId, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if !matches!(ensemble.role, Role::Looking) {
+            return;
+        }
+        ensemble.election_ms = now.mono.millis_since(ensemble.looking_since);
+        let leads = leader == ensemble.settings.me;
+        tracing::info!(leader = %leader, took_ms = ensemble.election_ms, "elected");
+        let early: Vec<LinkId> = ensemble
+            .uses
+            .iter()
+            .filter(|(_, it)| matches!(it, Use::Early { .. }))
+            .map(|(link, _)| *link)
+            .collect();
+        if !leads {
+            for link in early {
+                self.close_link(link, out);
+            }
+            return self.follow(leader, now, out);
+        }
+        self.lead(now, out);
+        for link in early {
+            let Some(ensemble) = &mut self.ensemble else { return };
+            let Some(Use::Early { said, .. }) = ensemble.uses.remove(&link) else { continue };
+            self.on_learner(link, now, out);
+            self.on_peer_bytes(link, &said, now, out);
+        }
+    }
+
+    pub(super) fn use_for_leader(&mut self, link: LinkId) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.uses.insert(link, Use::Leader);
+        }
+    }
+
+    /// The role is over, whatever it was: clients and links of it are closed, and a leader is looked for.
+    pub(super) fn leave_role(&mut self, why: &str, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if matches!(ensemble.role, Role::Resting | Role::Looking) {
+            return;
+        }
+        tracing::warn!(why, state = ensemble.state_name(), "role ended; looking for a leader");
+        let links: Vec<LinkId> = ensemble
+            .uses
+            .iter()
+            .filter(|(_, it)| matches!(it, Use::Learner | Use::Leader))
+            .map(|(link, _)| *link)
+            .collect();
+        if let Role::Leading(leader) = std::mem::replace(&mut ensemble.role, Role::Resting) {
+            ensemble.uncommitted = leader.into_outstanding();
+        }
+        // Those never reached a follower, but they are in our journal.
+        ensemble.uncommitted.extend(self.proposals.drain(..));
+        ensemble.looking_since = now.mono;
+        ensemble.forwarding.clear();
+        for link in links {
+            self.close_link(link, out);
+        }
+        // Their connections end now; what they asked for may still come to pass, as far as it is logged.
+        for entry in &mut self.waiting {
+            entry.answer = None;
+        }
+        self.serve_clients(false, out);
+        if self.is_rebasing() && !self.abort_rebase(out) {
+            // Too late to go back: the new history is getting its name, and memory is what the disk will hold.
+            if let Some(ensemble) = &mut self.ensemble {
+                ensemble.is_astray = false;
+            }
+        }
+        self.look_when_at_rest(now, out);
+    }
+
+    /// Once nothing is on its way to the disk, memory, disk and vote say the same.
+    pub(super) fn look_when_at_rest(&mut self, now: Now, out: &mut Effects) {
+        let at_rest = self.journal.is_idle() && !self.is_rebasing() && !self.failed;
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if !matches!(ensemble.role, Role::Resting) || !at_rest || ensemble.epoch_writes > 0 {
+            return;
+        }
+        if ensemble.is_astray {
+            if !std::mem::replace(&mut ensemble.reload_asked, true) {
+                out.reload = Some(super::Reload::All);
+            }
+            return;
+        }
+        self.last_proposed = self.journal.last_durable();
+        // Logged is history now: committed or cut, as the next leader has it.
+        for (zxid, record) in std::mem::take(&mut ensemble.uncommitted) {
+            ensemble.history.push(zxid, record);
+        }
+        ensemble.role = Role::Looking;
+        // A crash between the rename of a new history and the write of its epoch: its end was never vouched for.
+        ensemble.is_dataless |= self.last_proposed.epoch() > ensemble.current_epoch;
+        let last = if ensemble.is_dataless { Zxid::NONE } else { self.last_proposed };
+        tracing::info!(zxid = %last, epoch = ensemble.current_epoch, "looking for a leader");
+        let mut effects = Vec::new();
+        ensemble.election.look(last, ensemble.current_epoch, now.mono, &mut effects);
+        self.on_election(effects, now, out);
+    }
+
+    /// Memory is what the disk holds again.
+    pub(super) fn on_memory_restored(&mut self, now: Now, out: &mut Effects) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.is_astray = false;
+            ensemble.reload_asked = false;
+        }
+        self.look_when_at_rest(now, out);
+    }
+
+    pub(super) fn tick_ensemble(&mut self, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let mut mesh = Vec::new();
+        ensemble.mesh.on_tick(now.mono, &mut ensemble.link_ids, &mut mesh);
+        self.on_mesh(mesh, now, out);
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let mut election = Vec::new();
+        ensemble.election.on_tick(now.mono, &mut election);
+        self.on_election(election, now, out);
+        self.tick_role(now, out);
+        self.close_late(now, out);
+        self.look_when_at_rest(now, out);
+    }
+
+    fn tick_role(&mut self, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        match &mut ensemble.role {
+            Role::Leading(leader) => {
+                let mut effects = Vec::new();
+                leader.on_tick(now.mono, &mut effects);
+                self.on_leader_effects(effects, now, out);
+                self.hand_over_before_rollover(now, out);
+            }
+            Role::Following(_) => self.tick_following(now, out),
+            Role::Resting | Role::Looking => {}
+        }
+    }
+
+    /// Learners that came early and for nothing.
+    fn close_late(&mut self, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let limit_ms = ensemble.settings.init_ms();
+        let late: Vec<LinkId> = ensemble
+            .uses
+            .iter()
+            .filter(|(_, it)| matches!(it, Use::Early { since, .. } if now.mono.millis_since(*since) > limit_ms))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in late {
+            self.close_link(link, out);
+        }
+    }
+
+    /// Clients are let in, or all of them are hung up on.
+    pub(super) fn serve_clients(&mut self, serve: bool, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if std::mem::replace(&mut ensemble.is_serving, serve) == serve {
+            return;
+        }
+        if serve {
+            self.release(out);
+        }
+        for shard in 0..self.settings.shard_count {
+            out.mail.push((ShardId(shard), ToShard::Serve(serve)));
+        }
+    }
+
+    /// An epoch began: its first zxid carries no transaction, but clients see it (as the reference's leader shows it).
+    pub(super) fn release_epoch(&mut self, epoch: i64, out: &mut Effects) {
+        let begin = Zxid(epoch << 32);
+        let at = self.waiting.iter().take_while(|entry| entry.zxid <= begin).count();
+        self.waiting.insert(at, Entry { zxid: begin, changes: Default::default(), answer: None });
+        self.last_committed = self.last_committed.max(begin);
+        self.release(out);
+    }
+
+    /// Whether clients' requests can be ordered here or at the leader.
+    pub(super) fn is_serving(&self) -> bool {
+        self.ensemble.as_ref().is_none_or(|ensemble| ensemble.is_serving)
+    }
+
+    /// Whether this server orders requests itself.
+    pub(super) fn orders(&self) -> bool {
+        match &self.ensemble {
+            None => true,
+            Some(ensemble) => matches!(&ensemble.role, Role::Leading(leader) if leader.is_established()),
+        }
+    }
+}
+
+/// How often a leader of ours speaks, as a part of a tick: its silence is then noticed soon (see `zab::Cadence`).
+const PINGS_PER_TICK: u64 = 20;
+
+impl EnsembleSettings {
+    pub(super) fn init_ms(&self) -> u64 {
+        self.init_limit_ticks * self.tick_ms
+    }
+
+    pub(super) fn sync_ms(&self) -> u64 {
+        self.sync_limit_ticks * self.tick_ms
+    }
+
+    pub(super) fn dial_ms(&self) -> u64 {
+        self.connect_limit_ticks * self.tick_ms
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        Timing {
+            tick_ms: self.tick_ms,
+            init_ms: self.init_ms(),
+            sync_ms: self.sync_ms(),
+            ping_ms: (self.tick_ms / PINGS_PER_TICK).max(Replica::TICK_MS).min(self.tick_ms / 2),
+        }
+    }
+
+    /// What goes with NEWLEADER, and stands in `/zookeeper/config`.
+    pub(super) fn config_text(&self) -> String {
+        self.view.to_text()
+    }
+}
+
+impl Ensemble {
+    pub(super) fn report(&self) -> MemberReport {
+        let (peer_state, epoch) = match (&self.role, self.election.state()) {
+            (Role::Leading(leader), _) if leader.is_established() => ("leading - broadcast", leader.epoch()),
+            (Role::Leading(leader), _) => ("leading - discovery", leader.epoch()),
+            (Role::Following(following), PeerState::Observing) => (
+                if self.is_serving { "observing - broadcast" } else { "observing - synchronization" },
+                following.epoch(),
+            ),
+            (Role::Following(following), _) => (
+                if self.is_serving { "following - broadcast" } else { "following - synchronization" },
+                following.epoch(),
+            ),
+            _ => ("looking", self.current_epoch),
+        };
+        let (learners, pending_proposals) = match &self.role {
+            Role::Leading(leader) => (
+                leader.learners().map(|it| (it.server, it.votes, it.synced, it.acked)).collect(),
+                leader.outstanding_count() as u64,
+            ),
+            _ => (Vec::new(), self.forwarding.outstanding_count() as u64),
+        };
+        MemberReport {
+            peer_state,
+            epoch,
+            quorum_size: self.settings.view.voters().count() as u64,
+            election_ms: self.election_ms,
+            learners,
+            pending_proposals,
+        }
+    }
+
+    /// As the reference's words and `mntr` name it.
+    pub(super) fn state_name(&self) -> &'static str {
+        match (&self.role, self.election.state()) {
+            (Role::Leading(_), _) => "leader",
+            (Role::Following(_), PeerState::Observing) => "observer",
+            (Role::Following(_), _) => "follower",
+            _ => "leaderelection",
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! What an operator may set about an ensemble, as the member needs it: defaults filled in, units in the names.
+
+use std::sync::Arc;
+
+use crate::base::{PeerAddress, ServerId};
+use crate::zab::election::ElectionSettings;
+use crate::zab::view::{Member, View};
+
+/// The settings of a member. Who listens where, and how often binding is tried, is the driver's.
+#[derive(Clone, Debug)]
+pub struct EnsembleSettings {
+    /// From `myid`; a member of `view`.
+    pub me: ServerId,
+    /// The members as the configuration lists them.
+    pub view: Arc<View>,
+    /// This server has no vote: its line says so (`peerType` counts for nothing beside it).
+    pub observer: bool,
+    pub tick_ms: u64,
+    /// To connect, agree on an epoch and synchronize (`initLimit`).
+    pub init_limit_ticks: u64,
+    /// To be silent, or behind (`syncLimit`).
+    pub sync_limit_ticks: u64,
+    /// To connect to the leader (`connectToLearnerMasterLimit`; `initLimit` where that is 0).
+    pub connect_limit_ticks: u64,
+    /// The pause between two attempts to connect to the leader (`leaderConnectDelayDuringRetryMs`).
+    pub leader_connect_delay_ms: u64,
+    /// To connect to another election port (`cnxTimeout`).
+    pub cnx_timeout_ms: u64,
+    /// For the first words on an election port (`quorumCnxnTimeoutMs`; `syncLimit` ticks where that is not set).
+    pub preamble_timeout_ms: u64,
+    pub election: ElectionSettings,
+    /// A leader waits this long for one voter's epoch before it goes on without it; `None` = as long as it takes
+    /// (`leader.maxTimeToWaitForEpoch`).
+    pub epoch_wait_ms_max: Option<u64>,
+    /// A leader serves clients too (`leaderServes`).
+    pub leader_serves: bool,
+    /// Committed transactions kept in memory for learners that lag (`commitLogCount`).
+    pub commit_log_count: usize,
+    /// Learners are caught up from the journal while that is smaller than this share of a snapshot; `None` = never
+    /// (`snapshotSizeFactor`).
+    pub snapshot_size_factor: Option<f64>,
+    /// Every learner gets a snapshot (`forceSnapshotSync`).
+    pub force_snapshot_sync: bool,
+    /// Learners sent a snapshot at the same time (`maxConcurrentSnapSyncs`).
+    pub snap_syncs_max: usize,
+    /// Learners sent a difference at the same time (`maxConcurrentDiffSyncs`).
+    pub diff_syncs_max: usize,
+    /// Observers log and snapshot (`syncEnabled`).
+    pub observers_sync: bool,
+    /// An observer that lost its leader waits this long before it looks for one (`observer.reconnectDelayMs`).
+    pub observer_reconnect_delay_ms: u64,
+    /// And this long before it takes part in an election (`observer.electionDelayMs`).
+    pub observer_election_delay_ms: u64,
+    /// Members may have several addresses; decides which preamble is sent (`multiAddress.enabled`).
+    pub multi_address: bool,
+    /// The longest field of a packet between members, in bytes (`jute.maxbuffer` and its extra size).
+    pub field_bytes_max: usize,
+}
+
+impl EnsembleSettings {
+    /// This server's own line.
+    pub fn own(&self) -> &Member {
+        &self.view.members[&self.me]
+    }
+
+    /// What this server calls itself on election ports.
+    pub fn own_election_addresses(&self) -> Vec<PeerAddress> {
+        self.own().election_addresses()
+    }
+}

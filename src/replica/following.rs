@@ -1,0 +1,537 @@
+//! The replica as follower or observer: the leader's stream is logged and applied here, clients' writes go to it.
+//!
+//! A proposal is applied to the tree when it comes, as on the leader, and waits for its COMMIT before any shard sees
+//! it. Until UPTODATE nothing at all is shown: what a leader says is committed is so only once a quorum follows it.
+//!
+//! TRUNC and SNAP change the past. The new state is kept in memory alone until NEWLEADER; then it becomes a snapshot
+//! with a journal of its own, published by one rename. A link that breaks before that leaves the disk as it was, and
+//! memory is read again from it (ZOOKEEPER-2872, 3642, 5094).
+//!
+//! Source: ZK: Learner.syncWithLeader, Follower, Observer, FollowerZooKeeperServer.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::ensemble::Role;
+use super::forwarding::{Pending, Renewal};
+use super::history::{self, State};
+use super::{BootMedia, Effects, EpochFile, PeerEffect, Reload, Replica};
+use crate::base::{ErrorCode, Instant, LinkId, Now, Origin, ServerId, SessionId, ShardId, Xid, Zxid};
+use crate::codec::opcode::OpCode;
+use crate::codec::peer::Forwarded;
+use crate::codec::txn::{self, DIGEST_VERSION, Txn, TxnHeader};
+use crate::mail::{Answer, AnswerKind, Body, Changes, Connect, Entry, Submit, ToShard};
+use crate::session::Owner;
+use crate::snapshot::StreamReader;
+use crate::zab::{Learner, LearnerEffect, Summary};
+
+/// A leader of the reference opens its port only after its own election: it is dialled again this soon.
+const REDIAL_MS: u64 = 50;
+
+/// Lives on: the replication core of a learner.
+pub(super) struct Following {
+    learner: Learner,
+    link: LinkId,
+    dialled: Instant,
+    redial_at: Option<Instant>,
+    reader: Option<Box<StreamReader>>,
+    snapshot_zxid: Zxid,
+    /// The state in memory has another past than the disk: nothing is logged until it is published.
+    rebasing: bool,
+    /// Where a snapshot of it is being written.
+    publishing: bool,
+    /// Up to here the leader says it is committed.
+    committed: Zxid,
+    /// The snapshot may show transactions that follow it: digests mean nothing until the first that fits.
+    is_fuzzy: bool,
+    digest_faults: u64,
+    /// Sessions heard since the last ping, with their timeouts.
+    heard: BTreeMap<SessionId, i32>,
+    began: Instant,
+}
+
+impl Following {
+    pub(super) fn epoch(&self) -> i64 {
+        self.learner.epoch()
+    }
+}
+
+impl Replica {
+    pub(super) fn follow(&mut self, leader: ServerId, now: Now, out: &mut Effects) {
+        let last = self.last_proposed;
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let settings = &ensemble.settings;
+        let summary = Summary {
+            accepted: ensemble.accepted_epoch,
+            current: ensemble.current_epoch,
+            last: if ensemble.is_dataless { Zxid::NONE } else { last },
+            config_version: settings.view.version,
+        };
+        let limits = (settings.init_ms(), settings.sync_ms());
+        let observes = settings.observer;
+        let learner = Learner::new(settings.me, leader, observes, summary, limits, settings.field_bytes_max, now.mono);
+        let link = ensemble.next_link();
+        ensemble.role = Role::Following(Box::new(Following {
+            learner,
+            link,
+            dialled: now.mono,
+            redial_at: None,
+            reader: None,
+            snapshot_zxid: Zxid::ZERO,
+            rebasing: false,
+            publishing: false,
+            committed: Zxid::ZERO,
+            is_fuzzy: false,
+            digest_faults: 0,
+            heard: BTreeMap::new(),
+            began: now.mono,
+        }));
+        self.dial_leader(link, out);
+    }
+
+    fn following(&mut self) -> Option<&mut Following> {
+        match &mut self.ensemble.as_mut()?.role {
+            Role::Following(following) => Some(following),
+            _ => None,
+        }
+    }
+
+    fn dial_leader(&mut self, link: LinkId, out: &mut Effects) {
+        let Some(leader) = self.following().map(|following| following.learner.leader()) else { return };
+        self.use_for_leader(link);
+        let Some(ensemble) = &self.ensemble else { return };
+        let settings = &ensemble.settings;
+        let to = settings.view.members.get(&leader).map(|member| member.quorum_addresses()).unwrap_or_default();
+        out.peer.push(PeerEffect::Dial { link, to, timeout_ms: settings.dial_ms() });
+    }
+
+    pub(super) fn with_learner(
+        &mut self,
+        now: Now,
+        out: &mut Effects,
+        hear: impl FnOnce(&mut Learner, &mut Vec<LearnerEffect>),
+    ) {
+        if let Some(following) = self.following() {
+            let mut effects = Vec::new();
+            hear(&mut following.learner, &mut effects);
+            self.on_learner_effects(effects, now, out);
+        }
+    }
+
+    pub(super) fn on_leader_connected(&mut self, now: Now, out: &mut Effects) {
+        self.with_learner(now, out, |learner, effects| learner.on_connected(now.mono, effects));
+    }
+
+    pub(super) fn on_leader_bytes(&mut self, bytes: &[u8], now: Now, out: &mut Effects) {
+        self.with_learner(now, out, |learner, effects| learner.on_bytes(bytes, now.mono, effects));
+    }
+
+    /// The leader's process ended, or never listened: noticed at once, not by silence.
+    pub(super) fn on_leader_closed(&mut self, now: Now, out: &mut Effects) {
+        let dial_ms = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.settings.dial_ms());
+        let Some(following) = self.following() else { return };
+        if following.learner.is_dialling() && now.mono.millis_since(following.began) < dial_ms {
+            following.redial_at = Some(following.dialled.plus_ms(REDIAL_MS).max(now.mono));
+            return;
+        }
+        self.leave_role("the connection to the leader is gone", now, out);
+    }
+
+    pub(super) fn tick_following(&mut self, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let link = ensemble.next_link();
+        if let Some(following) = self.following()
+            && following.redial_at.take_if(|at| *at <= now.mono).is_some()
+        {
+            following.link = link;
+            following.dialled = now.mono;
+            self.dial_leader(link, out);
+        }
+        self.with_learner(now, out, |learner, effects| learner.on_tick(now.mono, effects));
+    }
+
+    /// What is durable here may be acknowledged, and a settling learner may be at the end of it.
+    pub(super) fn on_learner_durable(&mut self, now: Now, out: &mut Effects) {
+        let through = self.journal.last_durable();
+        if self.following().is_some_and(|following| !following.rebasing) {
+            self.with_learner(now, out, |learner, effects| learner.on_durable(through, effects));
+        }
+        self.settle(now, out);
+    }
+
+    fn on_learner_effects(&mut self, effects: Vec<LearnerEffect>, now: Now, out: &mut Effects) {
+        let rules = self.tree.rules();
+        for effect in effects {
+            let field_bytes_max = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.settings.field_bytes_max);
+            let Some(following) = self.following() else { return };
+            match effect {
+                LearnerEffect::Send { bytes } => out.peer.push(PeerEffect::Send { link: following.link, bytes }),
+                LearnerEffect::Promise { epoch } => self.write_epoch(EpochFile::Accepted, epoch, out),
+                LearnerEffect::Adopt { epoch } => self.write_epoch(EpochFile::Current, epoch, out),
+                LearnerEffect::Diff => tracing::info!(mode = "Diff", after = %self.last_proposed, "synchronizing"),
+                LearnerEffect::Truncate { to } => self.truncate(to, now, out),
+                LearnerEffect::Snapshot { zxid } => {
+                    tracing::info!(mode = "Snap", %zxid, "synchronizing");
+                    following.snapshot_zxid = zxid;
+                    following.reader = Some(Box::new(StreamReader::new(rules, field_bytes_max)));
+                }
+                LearnerEffect::Stream { bytes } => self.on_stream(&bytes, now, out),
+                LearnerEffect::Proposal { zxid, record } => self.take_in(zxid, record, now, out),
+                LearnerEffect::Inform { zxid, record } => {
+                    self.take_in(zxid, record, now, out);
+                    self.on_commit(zxid, now, out);
+                }
+                LearnerEffect::Commit { zxid } => self.on_commit(zxid, now, out),
+                LearnerEffect::Settle => self.settle(now, out),
+                LearnerEffect::Live { epoch } => self.on_live(epoch, now, out),
+                LearnerEffect::Ping { zxid } => {
+                    let heard: Vec<(SessionId, i32)> = std::mem::take(&mut following.heard).into_iter().collect();
+                    self.with_learner(now, out, |learner, effects| learner.pong(zxid, &heard, effects));
+                }
+                LearnerEffect::Revalidated { session, valid } => self.on_revalidated(session, valid, out),
+                LearnerEffect::Synced => self.on_synced(out),
+                LearnerEffect::Leave { why } => return self.leave_role(&why, now, out),
+            }
+        }
+        self.release(out);
+    }
+
+    /// The leader wants everything above `to` cut: memory is read again from disk up to there.
+    fn truncate(&mut self, to: Zxid, now: Now, out: &mut Effects) {
+        tracing::warn!(mode = "Trunc", to = %to, from = %self.last_proposed, "synchronizing: cutting what was never committed");
+        if to == self.journal.last_durable() {
+            return self.with_learner(now, out, |learner, effects| learner.on_truncated(now.mono, effects));
+        }
+        self.mark_astray();
+        if let Some(following) = self.following() {
+            following.rebasing = true;
+        }
+        out.reload = Some(Reload::Through(to));
+    }
+
+    fn mark_astray(&mut self) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.is_astray = true;
+        }
+    }
+
+    /// The reload for a TRUNC is done. `Err`: the disk has no such point in its history.
+    fn on_truncated(&mut self, outcome: Result<(), String>, now: Now, out: &mut Effects) {
+        if self.following().is_none() {
+            return;
+        }
+        match outcome {
+            Ok(()) => self.with_learner(now, out, |learner, effects| learner.on_truncated(now.mono, effects)),
+            Err(why) => {
+                // Not a zxid of ours: only a snapshot can bring the histories together (spec: quorum 25, T-9, D-11).
+                tracing::error!(why, "cannot cut the history where the leader says; a snapshot is asked for");
+                if let Some(ensemble) = &mut self.ensemble {
+                    ensemble.is_dataless = true;
+                }
+                self.leave_role("TRUNC to a zxid that is not in the history here", now, out);
+            }
+        }
+    }
+
+    fn on_stream(&mut self, bytes: &[u8], now: Now, out: &mut Effects) {
+        let Some(following) = self.following() else { return };
+        let zxid = following.snapshot_zxid;
+        let Some(reader) = &mut following.reader else { return };
+        let used = match reader.push(bytes) {
+            Ok(None) => return,
+            Ok(Some(used)) => used,
+            Err(what) => return self.leave_role(&format!("the leader's snapshot is bad: {what}"), now, out),
+        };
+        let Some(reader) = following.reader.take() else { return };
+        let loaded = match reader.into_loaded(zxid, now.wall) {
+            Ok(loaded) => loaded,
+            Err(what) => return self.leave_role(&format!("the leader's snapshot is bad: {what}"), now, out),
+        };
+        following.rebasing = true;
+        following.is_fuzzy = true;
+        tracing::info!(zxid = %loaded.zxid, znodes = loaded.tree.znode_count(), "snapshot received");
+        self.mark_astray();
+        self.adopt_elsewhere(loaded.into(), out);
+        self.with_learner(now, out, |learner, effects| learner.on_streamed(&bytes[used..], now.mono, effects));
+    }
+
+    /// Memory is a state the disk does not have, or has again: nothing that waits or is remembered belongs to it.
+    fn adopt_elsewhere(&mut self, state: State, out: &mut Effects) {
+        self.take_over(state, out);
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.uncommitted.clear();
+            ensemble.history.restart(self.last_proposed);
+        }
+        self.show_shards(out);
+    }
+
+    /// What [`Effects::reload`](super::Effects) asked for: `media` is the disk as it is now.
+    pub fn on_reload(&mut self, what: Reload, media: &dyn BootMedia, now: Now, out: &mut Effects) {
+        match what {
+            Reload::All => match history::reload(media, &self.settings, self.last_durable()) {
+                Ok(state) => {
+                    self.adopt_elsewhere(state, out);
+                    self.on_memory_restored(now, out);
+                }
+                // It was readable at the start, and nothing but this process has written to it.
+                Err(what) => self.on_disk_failed(&format!("it cannot be read again: {what}"), out),
+            },
+            Reload::Through(to) => {
+                let state = history::reload(media, &self.settings, to);
+                let outcome = state.map(|state| self.adopt_elsewhere(state, out)).map_err(|what| what.to_string());
+                self.on_truncated(outcome, now, out);
+            }
+        }
+    }
+
+    /// Gives every shard a copy of the tree as it is now.
+    pub(super) fn show_shards(&mut self, out: &mut Effects) {
+        for shard in 0..self.settings.shard_count {
+            let tree = Box::new(self.tree.replicate());
+            out.mail.push((ShardId(shard), ToShard::Reset { tree, zxid: self.last_proposed }));
+        }
+    }
+
+    /// A transaction of the leader: applied to the tree that runs ahead, logged, kept until it is committed.
+    fn take_in(&mut self, zxid: Zxid, record: Bytes, now: Now, out: &mut Effects) {
+        if let Err(what) = self.absorb(zxid, &record, now) {
+            return self.leave_role(&format!("transaction {zxid}: {what}"), now, out);
+        }
+        self.last_proposed = zxid;
+        let is_disk_elsewhere = self.following().is_some_and(|following| following.rebasing && !following.publishing);
+        if !is_disk_elsewhere {
+            self.journal.append(zxid, |bytes| bytes.extend_from_slice(&record));
+            self.snapshots.on_record();
+            self.watch.on_record(now);
+        }
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.uncommitted.push_back((zxid, record));
+        }
+    }
+
+    fn absorb(&mut self, zxid: Zxid, record: &[u8], now: Now) -> Result<(), String> {
+        let entry = txn::decode(record).map_err(|malformed| malformed.0.to_owned())?;
+        if entry.header.zxid != zxid {
+            return Err(format!("it carries zxid {}", entry.header.zxid));
+        }
+        let header = entry.header;
+        let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
+        let pending = ensemble.forwarding.take_write(header.session, header.cxid);
+        let mut changes = Changes::new();
+        let answer = self.apply_remote(&header, &entry.txn, pending, &mut changes);
+        self.check_digest(zxid, entry.digest)?;
+        self.watch.note_digest(zxid, self.tree.digest());
+        match entry.txn {
+            Txn::CreateSession { timeout_ms } => {
+                self.max_session = self.max_session.max(header.session);
+                self.sessions.open(header.session, timeout_ms, self.hearing.at(now.mono));
+                if let Some(Answer { to, .. }) = &answer {
+                    self.sessions.set_owner(header.session, Some(Owner::Conn(*to)));
+                }
+            }
+            Txn::CloseSession { .. } => {
+                let owner = self.sessions.close(header.session).and_then(Owner::conn);
+                if let Some(ensemble) = &mut self.ensemble {
+                    ensemble.forwarding.forget(header.session);
+                }
+                // Closed by its client, which is answered, or expired by the leader, then it is hung up on.
+                let hangup = owner.map(|to| Answer { to, kind: AnswerKind::Hangup });
+                self.wait(zxid, changes, answer.or(hangup));
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.wait(zxid, changes, answer);
+        Ok(())
+    }
+
+    /// Applies a transaction judged by the leader; what its client here is answered, if it has one here.
+    fn apply_remote(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        pending: Option<Pending>,
+        changes: &mut Changes,
+    ) -> Option<Answer> {
+        let Some(Pending { origin, xid, op, timeout_ms }) = pending else {
+            // A snapshot of the reference may show what follows it: the digest tells whether all is well.
+            let _ = self.tree.apply(header, txn, changes);
+            return None;
+        };
+        let reply = |error, body| AnswerKind::Reply { xid, error, body };
+        let kind = match txn {
+            Txn::Error { code } => match ErrorCode::from_code(*code) {
+                // Not an answer but the end of this connection (parity SE-21).
+                Some(ErrorCode::SessionExpired | ErrorCode::SessionMoved) => AnswerKind::Hangup,
+                error => reply(Some(error.unwrap_or(ErrorCode::SystemError)), Body::None),
+            },
+            Txn::CreateSession { .. } => {
+                let _ = self.tree.apply(header, txn, changes);
+                AnswerKind::Granted { session: header.session, timeout_ms }
+            }
+            Txn::Multi(ops) => reply(None, self.apply_multi(header, ops, changes)),
+            txn => {
+                let _ = self.tree.apply(header, txn, changes);
+                reply(None, self.reply_body(op, changes))
+            }
+        };
+        Some(Answer { to: origin, kind })
+    }
+
+    fn check_digest(&mut self, zxid: Zxid, promised: Option<txn::TxnDigest>) -> Result<(), String> {
+        let digest = self.tree.digest();
+        let Some(promised) = promised.filter(|promised| promised.version == DIGEST_VERSION) else { return Ok(()) };
+        let Some(following) = self.following() else { return Ok(()) };
+        if promised.tree == digest {
+            following.is_fuzzy = false;
+        } else if !following.is_fuzzy {
+            following.digest_faults += 1;
+            // Serving a tree that is not the leader's would be a lie: the next synchronization is a snapshot.
+            tracing::error!(%zxid, leader = promised.tree, here = digest, "the tree differs from the leader's");
+            if let Some(ensemble) = &mut self.ensemble {
+                ensemble.is_dataless = true;
+            }
+            return Err("the tree's digest is not the one the leader has".into());
+        }
+        Ok(())
+    }
+
+    fn on_commit(&mut self, zxid: Zxid, now: Now, out: &mut Effects) {
+        let Some(following) = self.following() else { return };
+        if zxid <= following.committed {
+            return;
+        }
+        following.committed = zxid;
+        let is_live = following.learner.is_live();
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if is_live {
+            match ensemble.uncommitted.pop_front() {
+                Some((first, record)) if first == zxid => {
+                    ensemble.history.push(zxid, record);
+                    self.last_committed = zxid;
+                }
+                _ => self.leave_role("the leader commits out of order", now, out),
+            }
+        }
+    }
+
+    /// NEWLEADER came: the history so far must be on disk before the epoch is.
+    fn settle(&mut self, now: Now, out: &mut Effects) {
+        let at_rest = self.journal.is_idle();
+        let Some(following) = self.following() else { return };
+        if !following.learner.is_settling() {
+            return;
+        }
+        if !following.rebasing {
+            if at_rest {
+                self.with_learner(now, out, |learner, effects| learner.on_settled(now.mono, effects));
+            }
+        } else if !std::mem::replace(&mut following.publishing, true) {
+            self.publish_rebase(now, out);
+        }
+    }
+
+    /// The new past is on disk, under its final name.
+    pub(super) fn on_rebased(&mut self, now: Now, out: &mut Effects) {
+        let through = self.journal.last_durable();
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.is_astray = false;
+            ensemble.is_dataless = false;
+        }
+        self.look_when_at_rest(now, out); // The leader may be gone meanwhile.
+        let Some(following) = self.following() else { return };
+        following.rebasing = false;
+        following.publishing = false;
+        self.with_learner(now, out, |learner, effects| {
+            learner.on_durable(through, effects);
+            learner.on_settled(now.mono, effects);
+        });
+    }
+
+    /// UPTODATE: a quorum follows this leader, so its history is everybody's.
+    fn on_live(&mut self, epoch: i64, now: Now, out: &mut Effects) {
+        let Some(following) = self.following() else { return };
+        let committed = following.committed;
+        tracing::info!(
+            leader = %following.learner.leader(), epoch,
+            took_ms = now.mono.millis_since(following.began), "following"
+        );
+        let Some(ensemble) = &mut self.ensemble else { return };
+        ensemble.election.on_established(epoch);
+        while ensemble.uncommitted.front().is_some_and(|(zxid, _)| zxid.epoch() < epoch || *zxid <= committed) {
+            let (zxid, record) = ensemble.uncommitted.pop_front().expect("seen above");
+            ensemble.history.push(zxid, record);
+        }
+        self.release_epoch(epoch, out);
+        self.last_committed = self.last_committed.max(committed);
+        self.serve_clients(true, out);
+    }
+
+    /// A client's request that only the leader can order.
+    pub(super) fn forward(&mut self, submit: Submit, now: Now, out: &mut Effects) {
+        let Submit { origin, session, xid, op, body, ids } = submit;
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if op == OpCode::Sync {
+            ensemble.forwarding.sync(origin, xid, super::propose::sync_echo(&body));
+        } else {
+            ensemble.forwarding.write(session, Pending { origin, xid, op, timeout_ms: 0 });
+        }
+        let body = if op == OpCode::CloseSession { Bytes::new() } else { body };
+        let request = Forwarded { session, cxid: xid, op: op.code(), body };
+        self.with_learner(now, out, |learner, effects| learner.forward(&request, &ids, effects));
+    }
+
+    /// A handshake: a new session is the leader's to open, an old one its to confirm.
+    pub(super) fn connect_through_leader(&mut self, connect: &Connect, now: Now, out: &mut Effects) {
+        let (origin, timeout_ms) = (connect.origin, connect.timeout_ms);
+        if connect.session != SessionId::NONE {
+            let session = connect.session;
+            let Some(ensemble) = &mut self.ensemble else { return };
+            ensemble.forwarding.renewal(session, Renewal { origin, timeout_ms });
+            return self.with_learner(now, out, |learner, effects| learner.revalidate(session, timeout_ms, effects));
+        }
+        let session = self.session_ids.next();
+        self.max_session = self.max_session.max(session);
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let op = OpCode::CreateSession;
+        ensemble.forwarding.write(session, Pending { origin, xid: Xid(0), op, timeout_ms });
+        let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
+        let request = Forwarded { session, cxid: Xid(0), op: op.code(), body };
+        self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));
+    }
+
+    fn on_revalidated(&mut self, session: SessionId, valid: bool, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let Some(Renewal { origin, timeout_ms }) = ensemble.forwarding.take_renewal(session) else { return };
+        if !valid || !self.sessions.contains(session) {
+            return self.answer_now(origin, AnswerKind::Refused, out);
+        }
+        self.hand_over(session, Owner::Conn(origin));
+        self.sessions.touch(session, self.hearing.now(), timeout_ms);
+        self.answer_now(origin, AnswerKind::Granted { session, timeout_ms }, out);
+    }
+
+    fn on_synced(&mut self, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if let Some((origin, xid, body)) = ensemble.forwarding.take_sync() {
+            self.answer_now(origin, AnswerKind::Reply { xid, error: None, body }, out);
+        }
+    }
+
+    /// An answer that waits for nothing but what is committed already.
+    pub(super) fn answer_now(&mut self, to: Origin, kind: AnswerKind, out: &mut Effects) {
+        self.release(out);
+        let entry = Entry { zxid: self.last_released, changes: Changes::new(), answer: Some(Answer { to, kind }) };
+        self.tell_shards(std::iter::once(entry).collect(), out);
+    }
+
+    /// Sessions of clients here gave a sign of life: the leader hears of it with the next ping.
+    pub(super) fn note_heard(&mut self, sessions: &[(SessionId, Instant)]) {
+        let timeouts: Vec<(SessionId, i32)> =
+            sessions.iter().filter_map(|(id, _)| Some((*id, self.sessions.live_timeout_ms(*id)?))).collect();
+        if let Some(following) = self.following() {
+            following.heard.extend(timeouts);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Requests of this server's clients that are on their way to the leader and back.
+//!
+//! A write comes back as a transaction with the same session and cxid; a `sync` as the oldest unanswered SYNC; a
+//! session's renewal by its id. A transaction that matches nothing is somebody else's: never an error
+//! (ZOOKEEPER-2684).
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::base::{Origin, SessionId, Xid};
+use crate::codec::opcode::OpCode;
+use crate::mail::Body;
+
+/// One forwarded write.
+#[derive(Debug)]
+pub(super) struct Pending {
+    pub origin: Origin,
+    pub xid: Xid,
+    pub op: OpCode,
+    /// Of a new session: what was negotiated.
+    pub timeout_ms: i32,
+}
+
+/// A session's renewal that the leader is asked about.
+#[derive(Debug)]
+pub(super) struct Renewal {
+    pub origin: Origin,
+    pub timeout_ms: i32,
+}
+
+/// Lives on: the replication core of a learner.
+#[derive(Default)]
+pub(super) struct Forwarding {
+    writes: BTreeMap<SessionId, VecDeque<Pending>>,
+    syncs: VecDeque<(Origin, Xid, Body)>,
+    renewals: BTreeMap<SessionId, VecDeque<Renewal>>,
+}
+
+impl Forwarding {
+    /// Whoever waits has been hung up on.
+    pub(super) fn clear(&mut self) {
+        *self = Forwarding::default();
+    }
+
+    pub(super) fn write(&mut self, session: SessionId, pending: Pending) {
+        self.writes.entry(session).or_default().push_back(pending);
+    }
+
+    /// Whose transaction this is, if it is one of ours.
+    pub(super) fn take_write(&mut self, session: SessionId, cxid: Xid) -> Option<Pending> {
+        let waiting = self.writes.get_mut(&session)?;
+        if waiting.front()?.xid != cxid {
+            return None;
+        }
+        let pending = waiting.pop_front();
+        if waiting.is_empty() {
+            self.writes.remove(&session);
+        }
+        pending
+    }
+
+    /// The session's connection is gone, or the session itself: nobody waits any more.
+    pub(super) fn forget(&mut self, session: SessionId) {
+        self.writes.remove(&session);
+    }
+
+    pub(super) fn sync(&mut self, origin: Origin, xid: Xid, body: Body) {
+        self.syncs.push_back((origin, xid, body));
+    }
+
+    pub(super) fn take_sync(&mut self) -> Option<(Origin, Xid, Body)> {
+        self.syncs.pop_front()
+    }
+
+    pub(super) fn renewal(&mut self, session: SessionId, renewal: Renewal) {
+        self.renewals.entry(session).or_default().push_back(renewal);
+    }
+
+    pub(super) fn take_renewal(&mut self, session: SessionId) -> Option<Renewal> {
+        let waiting = self.renewals.get_mut(&session)?;
+        let renewal = waiting.pop_front();
+        if waiting.is_empty() {
+            self.renewals.remove(&session);
+        }
+        renewal
+    }
+
+    /// Forwarded and unanswered, for the operator.
+    pub(super) fn outstanding_count(&self) -> usize {
+        self.writes.values().map(VecDeque::len).sum::<usize>() + self.syncs.len()
+    }
+}

@@ -1,0 +1,267 @@
+//! What the disk holds: which history counts, its state at some zxid, a stretch of its records.
+//!
+//! A disk may hold files of more than one history: a member's history is replaced by publishing a snapshot whose
+//! floor hides the journal before it ([`rebase`](super::rebase)), and the files of the one before are deleted
+//! later, in any order. So the first question is always the [`Inventory`]: the highest floor of any snapshot
+//! decides; what has a lower one is superfluous, never damage.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::Bytes;
+
+use super::{BootError, BootMedia, Settings};
+use crate::base::{SessionId, Zxid};
+use crate::codec::txn::{self, DIGEST_VERSION, Txn};
+use crate::journal::{JournalPosition, Recovery, SegmentId};
+use crate::mail::Changes;
+use crate::snapshot::{self, Loaded, SnapshotError, SnapshotHead};
+use crate::tree::{OwnerRules, Tree};
+
+/// A server's state at one zxid.
+pub struct State {
+    pub tree: Tree,
+    /// With their timeouts in milliseconds.
+    pub sessions: BTreeMap<SessionId, i32>,
+    /// The highest session id ever seen; `SessionId::NONE` for none.
+    pub max_session: SessionId,
+    pub zxid: Zxid,
+}
+
+impl From<Loaded> for State {
+    fn from(loaded: Loaded) -> State {
+        State {
+            tree: loaded.tree,
+            sessions: loaded.sessions.into_iter().collect(),
+            max_session: loaded.max_session,
+            zxid: loaded.zxid,
+        }
+    }
+}
+
+impl State {
+    /// That of a server that has never heard of anything.
+    pub fn empty(rules: OwnerRules) -> State {
+        State {
+            tree: Tree::new(rules),
+            sessions: BTreeMap::new(),
+            max_session: SessionId::NONE,
+            zxid: Zxid::ZERO,
+        }
+    }
+
+    /// One journal record. What it says is checked against what it does: the digest it carries.
+    fn replay(&mut self, zxid: Zxid, record: &[u8]) -> Result<(), String> {
+        let entry = txn::decode(record).map_err(|what| what.to_string())?;
+        let mut changes = Changes::new();
+        self.tree
+            .apply(&entry.header, &entry.txn, &mut changes)
+            .map_err(|code| format!("it does not apply to the state before it ({code:?})"))?;
+        match entry.txn {
+            Txn::CreateSession { timeout_ms } => {
+                self.max_session = self.max_session.max(entry.header.session);
+                self.sessions.insert(entry.header.session, timeout_ms);
+            }
+            Txn::CloseSession { .. } => {
+                self.sessions.remove(&entry.header.session);
+            }
+            _ => {}
+        }
+        match entry.digest {
+            Some(digest) if digest.version == DIGEST_VERSION && digest.tree != self.tree.digest() => {
+                Err(format!("the tree's digest is {}, the transaction promised {}", self.tree.digest(), digest.tree))
+            }
+            _ => {
+                self.zxid = zxid;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How the settings read a znode's owner.
+pub(super) fn owner_rules(settings: &Settings) -> OwnerRules {
+    OwnerRules { extended_types: settings.rules.extended_types, ..OwnerRules::default() }
+}
+
+/// The files on disk, sorted by what they are good for.
+pub(super) struct Inventory {
+    pub floor: SegmentId,
+    /// Oldest first: those of the history that counts, and those whose header cannot be read.
+    pub snapshots: Vec<Zxid>,
+    /// Snapshots of histories that have been replaced.
+    pub superfluous: Vec<Zxid>,
+    /// All of them, oldest first.
+    pub segments: Vec<SegmentId>,
+    heads: Vec<SnapshotHead>,
+}
+
+impl Inventory {
+    pub fn take(media: &dyn BootMedia) -> Result<Inventory, BootError> {
+        let mut segments = media.segments().map_err(BootError::io)?;
+        segments.sort();
+        let mut on_disk = media.snapshots().map_err(BootError::io)?;
+        on_disk.sort();
+        let mut heads = Vec::new();
+        for zxid in on_disk {
+            let read = media.read_snapshot(zxid).map_err(SnapshotError::Io).and_then(snapshot::read_head);
+            match read {
+                Ok(head) => heads.push((zxid, Some(head))),
+                Err(SnapshotError::Bad { .. }) => heads.push((zxid, None)),
+                // Of a running server: deleted since.
+                Err(SnapshotError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                // It may be readable again tomorrow, and say that it is all that counts.
+                Err(error) => return Err(BootError::Io(format!("{}: {error}", snapshot::file_name(zxid)))),
+            }
+        }
+        let floor = heads.iter().filter_map(|(_, head)| head.map(|head| head.floor)).max().unwrap_or_default();
+        let (ours, superfluous): (Vec<_>, Vec<_>) =
+            heads.into_iter().partition(|(_, head)| head.is_none_or(|head| head.floor == floor));
+        Ok(Inventory {
+            floor,
+            snapshots: ours.iter().map(|(zxid, _)| *zxid).collect(),
+            superfluous: superfluous.into_iter().map(|(zxid, _)| zxid).collect(),
+            segments,
+            heads: ours.into_iter().filter_map(|(_, head)| head).collect(),
+        })
+    }
+}
+
+/// A state, and where the journal stands that leads to it.
+pub(super) struct Rebuilt {
+    pub state: State,
+    pub position: JournalPosition,
+}
+
+/// The newest snapshot that can be read whole and does not lie behind `through`, then every record up to
+/// `through` (`None`: to the end), each shown to `on_record` as it stands in the journal.
+///
+/// `fresh_journal` is the identity to take if there is no journal yet.
+pub(super) fn rebuild(
+    media: &dyn BootMedia,
+    inventory: &Inventory,
+    rules: OwnerRules,
+    through: Option<Zxid>,
+    fresh_journal: u64,
+    mut on_record: impl FnMut(Zxid, &[u8]),
+) -> Result<Rebuilt, BootError> {
+    let last = through.unwrap_or(Zxid(i64::MAX));
+    let usable = &inventory.snapshots[..inventory.snapshots.partition_point(|zxid| *zxid <= last)];
+    let (mut state, journal) = match newest_snapshot(media, rules, usable)? {
+        Some(found) => found,
+        // A history that replaced another starts with its first snapshot, not with nothing.
+        None if inventory.floor > SegmentId(0) => {
+            return Err(BootError::NotInHistory { wanted: last, last: Zxid::ZERO });
+        }
+        None => (State::empty(rules), 0),
+    };
+    let mut recovery = Recovery::of_history(state.zxid, inventory.floor, journal, fresh_journal.max(1));
+    for segment in &inventory.segments {
+        let bytes = match media.read_segment(*segment) {
+            Ok(bytes) => bytes,
+            // Of a running server: deleted or made into another since. It had nothing of this history.
+            Err(error) if through.is_some() && error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(BootError::io(error)),
+        };
+        let replay = |zxid, record: &[u8]| {
+            if zxid > last {
+                return Ok(());
+            }
+            state.replay(zxid, record)?;
+            on_record(zxid, record);
+            Ok(())
+        };
+        recovery.segment(*segment, &bytes, replay).map_err(BootError::Damage)?;
+    }
+    let position = recovery.finish().map_err(BootError::Damage)?;
+    Ok(Rebuilt { state, position })
+}
+
+/// The newest snapshot that can be read whole, and the journal it names. Older ones are tried too: the journal
+/// behind them is longer.
+fn newest_snapshot(
+    media: &dyn BootMedia,
+    rules: OwnerRules,
+    usable: &[Zxid],
+) -> Result<Option<(State, u64)>, BootError> {
+    let mut unusable = Vec::new();
+    for zxid in usable.iter().rev() {
+        let loaded = media
+            .read_snapshot(*zxid)
+            .map_err(|what| what.to_string())
+            .and_then(|file| snapshot::load(file, rules).map_err(|what| what.to_string()));
+        match loaded {
+            Ok(loaded) if loaded.tree.digest() != loaded.digest => {
+                tracing::error!(%zxid, "a snapshot's tree has another digest than the one it was taken of");
+                unusable.push(format!("snapshot of {zxid}: its digest does not fit its znodes"));
+            }
+            Ok(loaded) => {
+                let journal = loaded.journal;
+                return Ok(Some((loaded.into(), journal)));
+            }
+            Err(what) => {
+                tracing::error!(%zxid, what, "a snapshot cannot be used; trying the one before it");
+                unusable.push(format!("snapshot of {zxid}: {what}"));
+            }
+        }
+    }
+    if unusable.is_empty() { Ok(None) } else { Err(BootError::NoUsableSnapshot(unusable)) }
+}
+
+/// The state at exactly `through`, from a disk nothing is on its way to (the server's own, its journal idle).
+///
+/// Errors: [`BootError`]; [`BootError::NotInHistory`] if no transaction or snapshot here has that zxid.
+pub fn reload(media: &dyn BootMedia, settings: &Settings, through: Zxid) -> Result<State, BootError> {
+    let inventory = Inventory::take(media)?;
+    let state = rebuild(media, &inventory, owner_rules(settings), Some(through), 1, |_, _| {})?.state;
+    match state.zxid == through {
+        true => Ok(state),
+        false => Err(BootError::NotInHistory { wanted: through, last: state.zxid }),
+    }
+}
+
+/// The records behind `after` up to `through`, as they stand in the journal: what a DIFF from disk sends.
+///
+/// `None` if `after` or `through` is not exactly in the history on this disk, or the records take more than
+/// `bytes_max`. Reads every segment file: some hundred milliseconds for a long journal.
+pub fn records(
+    media: &dyn BootMedia,
+    after: Zxid,
+    through: Zxid,
+    bytes_max: usize,
+) -> Result<Option<Vec<(Zxid, Bytes)>>, BootError> {
+    let inventory = Inventory::take(media)?;
+    // A snapshot behind which the journal goes on without a gap; the first start of all needs none.
+    let before = inventory.heads.iter().rev().find(|head| head.zxid <= after);
+    let (start, journal) = match before {
+        Some(head) => (head.zxid, head.journal),
+        None if inventory.snapshots.is_empty() => (Zxid::ZERO, 0),
+        None => return Ok(None),
+    };
+    let mut recovery = Recovery::of_history(start, inventory.floor, journal, 1);
+    let (mut found, mut bytes_left, mut fits) = (Vec::new(), bytes_max, true);
+    let mut is_anchored = start == after;
+    for segment in &inventory.segments {
+        let bytes = match media.read_segment(*segment) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(BootError::io(error)),
+        };
+        let collect = |zxid, record: &[u8]| {
+            is_anchored |= zxid == after;
+            if zxid > after && zxid <= through && fits {
+                fits = record.len() <= bytes_left;
+                bytes_left = bytes_left.saturating_sub(record.len());
+                found.push((zxid, Bytes::copy_from_slice(record)));
+            }
+            Ok(())
+        };
+        recovery.segment(*segment, &bytes, collect).map_err(BootError::Damage)?;
+        if !fits {
+            return Ok(None);
+        }
+    }
+    recovery.finish().map_err(BootError::Damage)?;
+    let end = found.last().map_or(after, |(zxid, _)| *zxid);
+    Ok((is_anchored && end == through).then_some(found))
+}

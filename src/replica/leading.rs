@@ -1,0 +1,261 @@
+//! The replica as leader: it orders everybody's requests, and brings learners to its history.
+//!
+//! Source: ZK: Leader, LearnerHandler, LeaderZooKeeperServer.
+
+use bytes::Bytes;
+
+use super::ensemble::Role;
+use super::{Effects, EpochFile, PeerEffect, Replica};
+use crate::base::{ErrorCode, Id, LinkId, Now, Origin, SessionId, Xid, Zxid};
+use crate::codec::opcode::OpCode;
+use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidated};
+use crate::codec::{Reader, txn};
+use crate::mail::Submit;
+use crate::session::Owner;
+use crate::snapshot::StreamWriter;
+use crate::zab::{Leader, LeaderEffect, Plan};
+
+/// A new epoch is begun long before the counter of this one runs out (ZOOKEEPER-1277).
+const COUNTER_MAX: u32 = 0xf000_0000;
+
+/// Znodes encoded at a time while a snapshot is sent.
+const NODES_PER_CHUNK: usize = 4096;
+
+impl Replica {
+    pub(super) fn lead(&mut self, now: Now, out: &mut Effects) {
+        let last = self.last_proposed;
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let settings = &ensemble.settings;
+        let mut effects = Vec::new();
+        let leader = Leader::new(
+            settings.me,
+            settings.view.clone(),
+            settings.timing(),
+            (ensemble.accepted_epoch, ensemble.current_epoch),
+            last,
+            settings.field_bytes_max,
+            now.mono,
+            &mut effects,
+        );
+        ensemble.role = Role::Leading(Box::new(leader));
+        self.on_leader_effects(effects, now, out);
+    }
+
+    /// Lets the leader hear something and carries out what it says.
+    fn with_leader(&mut self, now: Now, out: &mut Effects, hear: impl FnOnce(&mut Leader, &mut Vec<LeaderEffect>)) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if let Role::Leading(leader) = &mut ensemble.role {
+            let mut effects = Vec::new();
+            hear(leader, &mut effects);
+            self.on_leader_effects(effects, now, out);
+        }
+    }
+
+    pub(super) fn on_learner_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
+    }
+
+    pub(super) fn on_learner_closed(&mut self, link: LinkId, now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_link_gone(link, effects));
+    }
+
+    /// What was ordered in this turn goes to the followers.
+    pub(super) fn send_proposals(&mut self, now: Now, out: &mut Effects) {
+        if self.proposals.is_empty() {
+            return;
+        }
+        let proposals = std::mem::take(&mut self.proposals);
+        self.with_leader(now, out, |leader, effects| {
+            for (zxid, record) in proposals {
+                leader.propose(zxid, record, effects);
+            }
+        });
+    }
+
+    /// What is durable here is acknowledged by this server.
+    pub(super) fn on_own_ack(&mut self, now: Now, out: &mut Effects) {
+        let through = self.journal.last_durable();
+        self.with_leader(now, out, |leader, effects| leader.on_own_durable(through, effects));
+    }
+
+    pub(super) fn on_leader_effects(&mut self, effects: Vec<LeaderEffect>, now: Now, out: &mut Effects) {
+        for effect in effects {
+            match effect {
+                LeaderEffect::Send { link, bytes } => out.peer.push(PeerEffect::Send { link, bytes }),
+                LeaderEffect::Close { link } => self.close_link(link, out),
+                LeaderEffect::Promise { epoch } => self.write_epoch(EpochFile::Accepted, epoch, out),
+                LeaderEffect::Adopt { epoch } => self.write_epoch(EpochFile::Current, epoch, out),
+                LeaderEffect::Sync { link, server, peer } => {
+                    tracing::info!(%server, zxid = %peer, "learner synchronizes");
+                    self.synchronize(link, peer, now, out);
+                }
+                LeaderEffect::Established { epoch } => self.on_established(epoch, now, out),
+                LeaderEffect::Commit { zxid, record } => {
+                    self.last_committed = zxid;
+                    if let Some(ensemble) = &mut self.ensemble {
+                        ensemble.history.push(zxid, record);
+                    }
+                }
+                LeaderEffect::Request { link, request, ids } => self.on_forwarded(link, request, ids, now, out),
+                LeaderEffect::Revalidate { link, session, timeout_ms } => {
+                    self.on_revalidate(link, session, timeout_ms, now, out);
+                }
+                LeaderEffect::Heard { sessions } => {
+                    let heard = self.hearing.now();
+                    for (session, timeout_ms) in sessions {
+                        self.sessions.touch(session, heard, timeout_ms);
+                    }
+                }
+                LeaderEffect::LearnerGone { .. } => {}
+                LeaderEffect::Abdicate { why } => return self.leave_role(&why, now, out),
+            }
+        }
+        self.release(out);
+    }
+
+    /// A quorum has our history: the epoch is ours, and everything logged so far is committed.
+    fn on_established(&mut self, epoch: i64, now: Now, out: &mut Effects) {
+        tracing::info!(epoch, "leading: a quorum has this server's history");
+        let Some(ensemble) = &mut self.ensemble else { return };
+        ensemble.election.on_established(epoch);
+        let serves = ensemble.settings.leader_serves || ensemble.settings.view.voters().count() == 1;
+        // Every session gets its whole timeout anew (parity SE-15).
+        self.sessions.restart(self.hearing.now());
+        self.last_proposed = Zxid(epoch << 32);
+        self.release_epoch(epoch, out);
+        // An ephemeral without a session would stay for ever. ZK drops it silently on the leader; a transaction
+        // keeps the replicas alike (spec: quorum 11).
+        let orphans: Vec<SessionId> =
+            self.tree.sessions_with_ephemerals().filter(|owner| !self.sessions.contains(*owner)).collect();
+        for session in orphans {
+            tracing::warn!(%session, "ephemerals of a session that does not exist: closing it");
+            self.end_session(session, Xid::default(), crate::mail::AnswerKind::Hangup, now);
+        }
+        self.serve_clients(serves, out);
+    }
+
+    /// Sends a learner whose last transaction is `peer` what it lacks.
+    fn synchronize(&mut self, link: LinkId, peer: Zxid, now: Now, out: &mut Effects) {
+        self.send_proposals(now, out);
+        let Some(ensemble) = &self.ensemble else { return };
+        match ensemble.history.plan(peer, ensemble.settings.force_snapshot_sync) {
+            Plan::Diff { zxid, after } => {
+                self.send_history(link, Packet::bare(PacketKind::Diff, zxid), after, now, out);
+            }
+            Plan::Trunc { to } => self.send_history(link, Packet::bare(PacketKind::Trunc, to), to, now, out),
+            Plan::Older | Plan::Snap => self.send_snapshot(link, now, out),
+        }
+    }
+
+    fn send_history(&mut self, link: LinkId, first: Packet, after: Zxid, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &self.ensemble else { return };
+        tracing::info!(mode = ?first.kind, zxid = %first.zxid, after = %after, "synchronizing a learner");
+        let mut bytes = Vec::new();
+        first.encode(&mut bytes);
+        for (zxid, record) in ensemble.history.above(after) {
+            Packet::with(PacketKind::Proposal, *zxid, record.clone()).encode(&mut bytes);
+            Packet::bare(PacketKind::Commit, *zxid).encode(&mut bytes);
+        }
+        let committed = ensemble.history.last();
+        self.let_follow(link, Bytes::from(bytes), committed, now, out);
+    }
+
+    /// The state as it is in memory, proposals without a quorum included: so nothing of it leaves before they have one.
+    fn send_snapshot(&mut self, link: LinkId, now: Now, out: &mut Effects) {
+        let zxid = self.last_proposed;
+        tracing::info!(mode = "Snap", %zxid, znodes = self.tree.znode_count(), "synchronizing a learner");
+        let mut bytes = Vec::new();
+        Packet::bare(PacketKind::Snap, zxid).encode(&mut bytes);
+        // A copy of the index, because the tree's own walk may be busy with a snapshot to disk.
+        let mut tree = self.tree.replicate();
+        tree.snapshot_begin();
+        let mut writer = StreamWriter::begin(self.sessions.iter(), self.tree.acls());
+        let mut more = true;
+        while more {
+            more = tree.snapshot_next(NODES_PER_CHUNK, &mut |node| writer.node(node));
+            bytes.append(&mut writer.take());
+        }
+        bytes.append(&mut writer.finish());
+        self.with_leader(now, out, |leader, _| leader.hold(link, zxid));
+        self.let_follow(link, Bytes::from(bytes), zxid, now, out);
+    }
+
+    fn let_follow(&mut self, link: LinkId, bytes: Bytes, through: Zxid, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &self.ensemble else { return };
+        let config = ensemble.settings.config_text();
+        self.with_leader(now, out, |leader, effects| {
+            leader.feed(link, bytes, effects);
+            leader.follow(link, through, through, &config, effects);
+        });
+    }
+
+    /// A request of a learner's client, in the order the learner sent it.
+    fn on_forwarded(&mut self, link: LinkId, request: Forwarded, ids: Vec<Id>, now: Now, out: &mut Effects) {
+        let Forwarded { session, cxid, op, body } = request;
+        let Some(op) = OpCode::from_i32(op) else {
+            tracing::warn!(%session, op, "a learner forwarded an unknown operation: refused");
+            let submit = submit(session, cxid, OpCode::Error, body, ids);
+            return self.refuse(&submit, ErrorCode::Unimplemented, now);
+        };
+        if op == OpCode::Sync {
+            self.send_proposals(now, out); // It waits for those before it.
+            return self.with_leader(now, out, |leader, effects| leader.sync(link, effects));
+        }
+        if op == OpCode::CreateSession {
+            let timeout_ms = Reader::new(&body).i32().unwrap_or(self.settings.tick_ms as i32 * 2);
+            self.sessions.open(session, timeout_ms, self.hearing.now());
+            self.sessions.set_owner(session, Some(Owner::Learner(link)));
+            self.max_session = self.max_session.max(session);
+            let (zxid, changes) = self.propose_own(session, cxid, &txn::Txn::CreateSession { timeout_ms }, now);
+            return self.wait(zxid, changes, None);
+        }
+        let submit = submit(session, cxid, op, body, ids);
+        if op == OpCode::CloseSession {
+            // Expiry at the learner's side and clients share it: whose it is does not matter.
+            return self.close_session(session, cxid, now);
+        }
+        match self.sessions.owner(session) {
+            _ if !self.sessions.contains(session) || self.sessions.is_closing(session) => {
+                self.refuse(&submit, ErrorCode::SessionExpired, now);
+            }
+            None => {
+                self.sessions.set_owner(session, Some(Owner::Learner(link)));
+                self.order(&submit, now);
+            }
+            Some(owner) if owner == Owner::Learner(link) => self.order(&submit, now),
+            Some(_) => self.refuse(&submit, ErrorCode::SessionMoved, now),
+        }
+    }
+
+    /// A learner's client says it has this session.
+    fn on_revalidate(&mut self, link: LinkId, session: SessionId, timeout_ms: i32, now: Now, out: &mut Effects) {
+        let valid = self.sessions.touch(session, self.hearing.now(), timeout_ms);
+        if valid {
+            self.hand_over(session, Owner::Learner(link));
+        }
+        self.with_leader(now, out, |leader, effects| {
+            leader.revalidated(link, &Revalidated { session, valid }, effects);
+        });
+    }
+
+    pub(super) fn hand_over_before_rollover(&mut self, now: Now, out: &mut Effects) {
+        if self.last_proposed.counter() > COUNTER_MAX {
+            self.leave_role("the epoch's transaction counter is nearly used up: a new epoch begins", now, out);
+        }
+    }
+
+    pub(super) fn on_promise_durable(&mut self, now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_promised(now.mono, effects));
+        self.with_learner(now, out, |learner, effects| learner.on_promised(now.mono, effects));
+    }
+
+    pub(super) fn on_epoch_durable(&mut self, now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_adopted(now.mono, effects));
+        self.with_learner(now, out, |learner, effects| learner.on_adopted(now.mono, effects));
+    }
+}
+
+/// A request nobody on this server waits for.
+fn submit(session: SessionId, xid: Xid, op: OpCode, body: Bytes, ids: Vec<Id>) -> Submit {
+    Submit { origin: Origin::ELSEWHERE, session, xid, op, body, ids: ids.into() }
+}

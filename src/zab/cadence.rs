@@ -1,0 +1,110 @@
+//! How long a leader may be silent before it is left.
+//!
+//! A leader of the reference speaks every half tick, ours many times as often. The limit follows the cadence that is
+//! really heard, so a silent leader of ours is noticed in a second or so, while one of the reference keeps its
+//! `syncLimit`. Only time in which we could hear counts: after a pause of our own the bytes are waiting to be read.
+
+use crate::base::Instant;
+
+/// Silences this many times as long as usual are no accident.
+const TIMES: u64 = 10;
+
+/// Never hasty: a busy machine is silent for this long now and then.
+const LIMIT_MIN_MS: u64 = 1_000;
+
+/// A step of the clock counts for no more than this: longer ones are our own pauses.
+const STEP_MAX_MS: u64 = 150;
+
+#[derive(Debug)]
+pub struct Cadence {
+    sync_ms: u64,
+    /// Mean distance of pings, in microseconds; `None` before two of them.
+    mean_us: Option<u64>,
+    last_ping: Option<Instant>,
+    last_look: Instant,
+    silent_ms: u64,
+}
+
+impl Cadence {
+    pub fn new(sync_ms: u64, now: Instant) -> Cadence {
+        Cadence { sync_ms, mean_us: None, last_ping: None, last_look: now, silent_ms: 0 }
+    }
+
+    /// Synchronized: pings come from now on.
+    pub fn begin(&mut self, now: Instant) {
+        self.last_ping = None;
+        self.heard(now);
+    }
+
+    /// Something came.
+    pub fn heard(&mut self, now: Instant) {
+        self.silent_ms = 0;
+        self.last_look = now;
+    }
+
+    /// A ping came.
+    pub fn spoke(&mut self, now: Instant) {
+        if let Some(last) = self.last_ping.replace(now) {
+            let gap = now.micros_since(last);
+            self.mean_us = Some(match self.mean_us {
+                // Slow to become impatient, quick to become patient.
+                Some(mean) if gap > mean => mean.midpoint(gap),
+                Some(mean) => mean - (mean - gap) / 16,
+                None => gap,
+            });
+        }
+    }
+
+    /// Milliseconds of silence, as far as we were awake for it. Call it every 100 ms or so.
+    pub fn silent_ms(&mut self, now: Instant) -> u64 {
+        self.silent_ms += now.millis_since(self.last_look).min(STEP_MAX_MS);
+        if now.millis_since(self.last_look) > 0 {
+            self.last_look = now;
+        }
+        self.silent_ms
+    }
+
+    pub fn limit_ms(&self) -> u64 {
+        match self.mean_us {
+            Some(mean_us) => (TIMES * mean_us / 1000).clamp(LIMIT_MIN_MS.min(self.sync_ms), self.sync_ms),
+            None => self.sync_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant(ms * 1000)
+    }
+
+    fn after_pings(every_ms: u64) -> Cadence {
+        let mut cadence = Cadence::new(10_000, at(0));
+        for n in 1..=20 {
+            cadence.heard(at(n * every_ms));
+            cadence.spoke(at(n * every_ms));
+        }
+        cadence
+    }
+
+    #[test]
+    fn a_talkative_leader_is_missed_soon_and_one_of_the_reference_only_at_its_limit() {
+        assert_eq!(after_pings(100).limit_ms(), 1_000);
+        assert_eq!(after_pings(200).limit_ms(), 2_000);
+        assert_eq!(after_pings(1_000).limit_ms(), 10_000);
+        assert_eq!(Cadence::new(10_000, at(0)).limit_ms(), 10_000);
+    }
+
+    #[test]
+    fn our_own_pause_is_not_the_leaders_silence() {
+        let mut cadence = after_pings(100);
+        assert_eq!(cadence.silent_ms(at(62_000)), STEP_MAX_MS);
+        for n in 1..=5 {
+            assert_eq!(cadence.silent_ms(at(62_000 + n * 100)), STEP_MAX_MS + n * 100);
+        }
+        cadence.heard(at(62_600));
+        assert_eq!(cadence.silent_ms(at(62_700)), 100);
+    }
+}

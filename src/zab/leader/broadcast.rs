@@ -1,0 +1,149 @@
+//! Phase 3: proposals go out, acknowledgements come in, commits follow in order.
+
+use bytes::Bytes;
+
+use super::links::LinkStage;
+use super::{Leader, LeaderEffect, Outstanding};
+use crate::base::{LinkId, Zxid};
+use crate::codec::peer::{Packet, PacketKind};
+
+impl Leader {
+    /// Sends `record` to all who follow. It must be the next zxid of the epoch, and is logged here by the owner, who
+    /// says so with [`Leader::on_own_durable`].
+    pub fn propose(&mut self, zxid: Zxid, record: Bytes, out: &mut Vec<LeaderEffect>) {
+        assert!(self.is_established(), "nothing is proposed before the epoch is established");
+        assert!(self.last_proposed.is_right_before(zxid), "{zxid} does not follow {}", self.last_proposed);
+        self.last_proposed = zxid;
+        let packet = Packet::with(PacketKind::Proposal, zxid, record.clone()).to_bytes();
+        let followers: Vec<LinkId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| !link.observes && link.is_fed())
+            .map(|(link, _)| *link)
+            .collect();
+        for link in followers {
+            self.feed(link, packet.clone(), out);
+        }
+        self.outstanding.push_back(Outstanding { zxid, record });
+    }
+
+    /// Everything up to here is on our own disk: that is our acknowledgement.
+    pub fn on_own_durable(&mut self, through: Zxid, out: &mut Vec<LeaderEffect>) {
+        self.own_durable = self.own_durable.max(through);
+        self.commit(out);
+    }
+
+    /// A learner was fed all commits up to and with `committed` and all proposals up to `proposed`; from here on it
+    /// gets everything: first the outstanding proposals above that, then NEWLEADER with our list of servers.
+    pub fn follow(
+        &mut self,
+        link: LinkId,
+        committed: Zxid,
+        proposed: Zxid,
+        config: &str,
+        out: &mut Vec<LeaderEffect>,
+    ) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        state.after = committed;
+        state.stage = LinkStage::Syncing;
+        if !state.observes {
+            let missing: Vec<Bytes> = self
+                .outstanding
+                .iter()
+                .filter(|proposal| proposal.zxid > proposed)
+                .map(|proposal| Packet::with(PacketKind::Proposal, proposal.zxid, proposal.record.clone()).to_bytes())
+                .collect();
+            for packet in missing {
+                self.feed(link, packet, out);
+            }
+        }
+        let config = Bytes::copy_from_slice(config.as_bytes());
+        let epoch = self.epoch_zxid();
+        self.send(link, &Packet::with(PacketKind::NewLeader, epoch, config), out);
+    }
+
+    /// From now on packets for this learner wait until `through` is committed: the snapshot in front of them shows it.
+    pub fn hold(&mut self, link: LinkId, through: Zxid) {
+        if through > self.last_committed
+            && let Some(state) = self.links.get_mut(&link)
+        {
+            state.held = Some((through, Vec::new()));
+        }
+    }
+
+    /// Commits what has a quorum, oldest first.
+    pub(super) fn commit(&mut self, out: &mut Vec<LeaderEffect>) {
+        if self.outstanding.is_empty() || !self.is_established() {
+            return;
+        }
+        let point = self.quorum_point();
+        let mut moved = false;
+        while self.outstanding.front().is_some_and(|proposal| proposal.zxid <= point) {
+            let proposal = self.outstanding.pop_front().expect("seen above");
+            self.last_committed = proposal.zxid;
+            self.announce(&proposal, out);
+            out.push(LeaderEffect::Commit { zxid: proposal.zxid, record: proposal.record });
+            moved = true;
+        }
+        if moved {
+            self.release_held(out);
+            self.answer_syncs(out);
+        }
+    }
+
+    /// The highest zxid that a quorum has on disk. An acknowledgement covers everything before it: links keep their
+    /// order, and a learner acknowledges only behind its disk.
+    fn quorum_point(&self) -> Zxid {
+        let followers = self.links.values().filter(|link| link.votes && link.stage >= LinkStage::Acked);
+        let mut acks: Vec<(Zxid, _)> = followers.map(|link| (link.acked, link.server)).collect();
+        acks.push((self.own_durable, self.me));
+        acks.sort_unstable();
+        let mut have = std::collections::BTreeSet::new();
+        for (zxid, server) in acks.into_iter().rev() {
+            have.insert(server);
+            if self.view.has_quorum(&have) {
+                return zxid;
+            }
+        }
+        Zxid::ZERO
+    }
+
+    fn announce(&mut self, proposal: &Outstanding, out: &mut Vec<LeaderEffect>) {
+        let zxid = proposal.zxid;
+        let mut commit = None;
+        let mut inform = None;
+        let links: Vec<(LinkId, bool)> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.is_fed() && zxid > link.after)
+            .map(|(id, link)| (*id, link.observes))
+            .collect();
+        for (link, observes) in links {
+            let packet = if observes {
+                inform.get_or_insert_with(|| {
+                    Packet::with(PacketKind::Inform, zxid, proposal.record.clone()).to_bytes()
+                })
+            } else {
+                commit.get_or_insert_with(|| Packet::bare(PacketKind::Commit, zxid).to_bytes())
+            };
+            let packet = packet.clone();
+            self.feed(link, packet, out);
+        }
+    }
+
+    fn release_held(&mut self, out: &mut Vec<LeaderEffect>) {
+        for (link, state) in &mut self.links {
+            if state.held.as_ref().is_some_and(|(through, _)| *through <= self.last_committed) {
+                let (_, packets) = state.held.take().expect("seen above");
+                out.extend(packets.into_iter().map(|bytes| LeaderEffect::Send { link: *link, bytes }));
+            }
+        }
+    }
+
+    fn answer_syncs(&mut self, out: &mut Vec<LeaderEffect>) {
+        while self.syncs.front().is_some_and(|(zxid, _)| *zxid <= self.last_committed) {
+            let (_, link) = self.syncs.pop_front().expect("seen above");
+            self.send(link, &Packet::bare(PacketKind::Sync, Zxid::ZERO), out);
+        }
+    }
+}

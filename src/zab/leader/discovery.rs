@@ -1,0 +1,169 @@
+//! Phase 1 and 2 of an epoch: which number it has, who promised it, and whose history it starts with.
+
+use super::links::LinkStage;
+use super::{Leader, LeaderEffect, Stage};
+use crate::base::{Instant, LinkId, Zxid};
+use crate::codec::peer::{AckEpoch, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
+
+/// An acceptedEpoch this far above everybody else's is a mistake or an attack: nobody is elected so often.
+const EPOCH_JUMP_MAX: i64 = 1 << 20;
+
+impl Leader {
+    /// FOLLOWERINFO or OBSERVERINFO.
+    pub(super) fn on_info(
+        &mut self,
+        link: LinkId,
+        packet: &Packet,
+        now: Instant,
+        out: &mut Vec<LeaderEffect>,
+    ) -> Result<(), &'static str> {
+        let info = LearnerInfo::decode(packet.data.as_deref()).map_err(|malformed| malformed.0)?;
+        let info = info.ok_or("it does not say who it is")?;
+        if info.config_version > self.view.version {
+            return Err("it has a newer list of servers than this leader");
+        }
+        if info.protocol_version < PROTOCOL_VERSION {
+            return Err("it speaks a protocol older than ZooKeeper 3.4");
+        }
+        let accepted = packet.zxid.epoch();
+        let votes = self.view.is_voter(info.server);
+        if !votes && accepted >= self.epoch + EPOCH_JUMP_MAX {
+            return Err("it claims an epoch far beyond every voter's");
+        }
+        // A server that comes back faster than its old connection dies has but one.
+        let old = self.links.iter().find(|(id, old)| {
+            **id != link && old.server == info.server && info.server.0 >= 0 && old.stage > LinkStage::Greeting
+        });
+        if let Some(old) = old.map(|(id, _)| *id) {
+            self.drop_link(old, "it connected anew", out);
+        }
+        let state = self.links.get_mut(&link).expect("its packet was just read");
+        state.server = info.server;
+        state.votes = votes;
+        state.observes = packet.kind == PacketKind::ObserverInfo;
+        state.stage = LinkStage::Waiting;
+        if self.has_decided() {
+            self.inform(link, out);
+        } else if self.stage == Stage::Gathering {
+            self.epoch = self.epoch.max(accepted + 1);
+            if votes {
+                self.joined.insert(info.server);
+            }
+            self.gather(now, out);
+        }
+        Ok(())
+    }
+
+    /// With a quorum of voters that want in, the epoch's number is fixed.
+    pub(super) fn gather(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
+        if self.stage == Stage::Gathering && self.view.has_quorum(&self.joined) {
+            self.enter(Stage::Promising, now);
+            out.push(LeaderEffect::Promise { epoch: self.epoch });
+        }
+    }
+
+    /// Our own acceptedEpoch is durable: the others may be asked for their promise.
+    pub fn on_promised(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
+        if self.stage != Stage::Promising {
+            return;
+        }
+        self.enter(Stage::Acking, now);
+        self.promised.insert(self.me);
+        let waiting: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.stage == LinkStage::Waiting).map(|(id, _)| *id).collect();
+        for link in waiting {
+            self.inform(link, out);
+        }
+        self.count_promises(now, out);
+    }
+
+    fn inform(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
+        let zxid = self.epoch_zxid();
+        self.send(link, &Packet::with(PacketKind::LeaderInfo, zxid, LeaderInfo { protocol_version: PROTOCOL_VERSION }.encode()), out);
+        if let Some(state) = self.links.get_mut(&link) {
+            state.stage = LinkStage::Informed;
+        }
+    }
+
+    pub(super) fn on_ack_epoch(
+        &mut self,
+        link: LinkId,
+        packet: &Packet,
+        now: Instant,
+        out: &mut Vec<LeaderEffect>,
+    ) -> Result<(), &'static str> {
+        let data = packet.data.as_deref().unwrap_or_default();
+        let epoch = AckEpoch::decode(data).map_err(|malformed| malformed.0)?.current_epoch;
+        let state = self.links.get_mut(&link).expect("its packet was just read");
+        state.peer = packet.zxid;
+        state.stage = LinkStage::Promised;
+        // -1: it had promised this epoch before, so it is not counted again; a zxid of -1 is no history to count on.
+        if epoch != AckEpoch::PROMISED_BEFORE {
+            if (i64::from(epoch), packet.zxid) > self.summary && self.stage < Stage::Established {
+                return Err("its history is newer than this leader's");
+            }
+            if packet.zxid.0 != -1 && state.votes {
+                let server = state.server;
+                self.promised.insert(server);
+            }
+        }
+        match self.stage {
+            Stage::Acking => self.count_promises(now, out),
+            Stage::Synchronizing | Stage::Established => self.synchronize(link, out),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn count_promises(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
+        if self.stage == Stage::Acking && self.view.has_quorum(&self.promised) {
+            self.enter(Stage::Adopting, now);
+            out.push(LeaderEffect::Adopt { epoch: self.epoch });
+        }
+    }
+
+    /// Our own currentEpoch is durable: our history is the epoch's, and learners are brought to it.
+    pub fn on_adopted(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
+        if self.stage != Stage::Adopting {
+            return;
+        }
+        self.enter(Stage::Synchronizing, now);
+        let promised: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| link.stage == LinkStage::Promised).map(|(id, _)| *id).collect();
+        for link in promised {
+            self.synchronize(link, out);
+        }
+        self.on_new_leader_ack(now, out); // Alone it may be a quorum.
+    }
+
+    fn synchronize(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
+        let Some(state) = self.links.get(&link) else { return };
+        out.push(LeaderEffect::Sync { link, server: state.server, peer: state.peer });
+    }
+
+    /// A learner has our history. With a quorum of voters that do, the epoch is established.
+    pub(super) fn on_new_leader_ack(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
+        if self.stage == Stage::Synchronizing && self.hears_quorum() {
+            self.enter(Stage::Established, now);
+            self.next_check = now.plus_ms(self.timing.tick_ms);
+            self.last_proposed = self.epoch_zxid();
+            self.last_committed = self.last_proposed;
+            out.push(LeaderEffect::Established { epoch: self.epoch });
+        }
+        if self.stage == Stage::Established {
+            let acked: Vec<LinkId> =
+                self.links.iter().filter(|(_, link)| link.stage == LinkStage::Acked).map(|(id, _)| *id).collect();
+            for link in acked {
+                self.send(link, &Packet::bare(PacketKind::UpToDate, Zxid(-1)), out);
+                if let Some(state) = self.links.get_mut(&link) {
+                    state.stage = LinkStage::Live;
+                    tracing::info!(server = %state.server, votes = state.votes, "learner is up to date");
+                }
+            }
+        }
+    }
+
+    /// `epoch << 32`: the zxid of an epoch's beginning, which carries no transaction.
+    pub(super) fn epoch_zxid(&self) -> Zxid {
+        Zxid(self.epoch << 32)
+    }
+}
