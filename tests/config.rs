@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 use ringkeeper::admin::Word;
 use ringkeeper::config::keys::{Class, KEYS, Origin};
 use ringkeeper::config::{
-    Config, ConfigError, ConfigErrorKind, NoticeLevel, Outside, Place, Request, Role, Setting, SnapshotCompression,
-    assemble, placement,
+    Config, ConfigError, ConfigErrorKind, NoticeLevel, Outside, Place, Request, Role, Setting, assemble, placement,
 };
 
 /// A machine made of maps.
@@ -272,7 +271,7 @@ fn property_numbers_fall_back_with_a_warning() {
 #[test]
 fn special_values_mean_what_they_mean_in_zookeeper() {
     let config = good(
-        "maxClientCnxns=-1\nmaxCnxns=-5\nclientPortListenBacklog=100\nsnapCount=1\nsnapSizeLimitInKb=0\ntxnLogSizeLimitInKb=4\nlargeRequestThreshold=0\nautopurge.snapRetainCount=1\nautopurge.purgeInterval=2\nflushDelay=30\nmaxBatchSize=-1\ncommitLogCount=3\nsnapshotSizeFactor=-1",
+        "maxClientCnxns=-1\nmaxCnxns=-5\nclientPortListenBacklog=100\nsnapCount=1\nsnapSizeLimitInKb=0\ntxnLogSizeLimitInKb=4\nlargeRequestThreshold=0\nautopurge.snapRetainCount=1\nautopurge.purgeInterval=2\ncommitLogCount=3\nsnapshotSizeFactor=-1",
     );
     assert_eq!(
         (config.client.max_client_cnxns, config.client.max_cnxns, config.client.listen_backlog),
@@ -284,11 +283,11 @@ fn special_values_mean_what_they_mean_in_zookeeper() {
     );
     assert_eq!(config.client.large_request_threshold_bytes, None);
     assert_eq!((config.journal.snap_retain_count, config.journal.purge_interval_ms), (3, 7_200_000));
-    assert_eq!((config.journal.max_write_queue_poll_time_ms, config.journal.max_batch_size), (10, 0));
+    assert_eq!(config.journal.segment_bytes(), 4096);
+    assert_eq!(good("txnLogSizeLimitInKb=999999").journal.segment_bytes(), 64 << 20, "it is a limit, not a size");
+    assert_eq!(good("preAllocSize=16384").journal.segment_bytes(), 16 << 20);
     assert_eq!((config.quorum.commit_log_count, config.quorum.snapshot_size_factor), (500, None));
     assert_eq!(good("autopurge.purgeInterval=90m").journal.purge_interval_ms, 5_400_000);
-    assert_eq!(good("snapshot.compression.method=snappy").journal.snapshot_compression, SnapshotCompression::Snappy);
-    assert_eq!(good("snapshot.compression.method=zip").journal.snapshot_compression, SnapshotCompression::None);
     assert_eq!(good("DigestAuthenticationProvider.digestAlg=sha3-256").auth.digest_algorithm, DigestAlg::Sha3_256);
     assert!(!good("extendedTypesEnabled=false").znode.extended_types_enabled);
     assert_eq!(good("tickTime=2000").client.max_session_timeout_ms, 40_000);
@@ -298,6 +297,28 @@ fn special_values_mean_what_they_mean_in_zookeeper() {
     );
     assert_eq!(good("clientPortAddress=localhost").client.client_addr.unwrap().to_string(), "127.0.0.1:2181");
     assert_eq!(good("clientPortAddress=::1").client.client_addr.unwrap().to_string(), "[::1]:2181");
+}
+
+/// What has no counterpart here is said once, with the reason, and is not listed among what counts.
+#[test]
+fn keys_without_a_meaning_here_are_not_reported_as_honoured() {
+    for (line, reason) in [
+        ("flushDelay=20", "group commit has no timer"),
+        ("maxWriteQueuePollTime=5", "group commit has no timer"),
+        ("maxBatchSize=100", "group commit has no timer"),
+        ("snapshot.compression.method=gz", "a format of their own"),
+        ("snapshot.trust.empty=true", "with or without a snapshot"),
+    ] {
+        let config = good(line);
+        let key = line.split('=').next().unwrap();
+        let text = format!("/c/zoo.cfg:3: {key} is accepted and has no effect: ");
+        let notice = config.warnings.iter().map(ToString::to_string).find(|notice| notice.starts_with(&text));
+        assert!(notice.as_ref().is_some_and(|notice| notice.contains(reason)), "{line}: {notice:?}");
+        assert!(config.effective.iter().all(|setting| setting.key != key), "{key} is listed as if it counted");
+    }
+    let counts = good("txnLogSizeLimitInKb=16384");
+    assert!(counts.effective.iter().any(|setting| setting.key == "txnLogSizeLimitInKb"));
+    assert_eq!(counts.warnings, vec![]);
 }
 
 #[test]

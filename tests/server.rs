@@ -1,91 +1,12 @@
 //! Black box: the real binary, a free port, a directory of its own, and the independent client `zookeeper-client`.
 
-use std::net::TcpListener;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+mod support;
+
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use support::{OPEN, Server, free_port, scratch};
 use zookeeper_client as zk;
-
-static OPEN: &zk::CreateOptions<'static> = &zk::CreateMode::Persistent.with_acls(zk::Acls::anyone_all());
-
-/// A running server; killed and cleaned away when dropped.
-struct Server {
-    child: Child,
-    port: u16,
-    directory: PathBuf,
-}
-
-impl Server {
-    fn start(name: &str, extra: &str) -> Server {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let directory = std::env::temp_dir().join(format!("ringkeeper-test-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).unwrap();
-        std::fs::write(
-            directory.join("zoo.cfg"),
-            format!(
-                "clientPort={port}\nclientPortAddress=127.0.0.1\ntickTime=500\ndataDir={}\n{extra}\n",
-                directory.join("data").display()
-            ),
-        )
-        .unwrap();
-        let child = Server::launch(&directory);
-        let server = Server { child, port, directory };
-        server.wait_until_listening();
-        server
-    }
-
-    fn launch(directory: &std::path::Path) -> Child {
-        let log = std::fs::File::options().create(true).append(true).open(directory.join("log")).unwrap();
-        Command::new(env!("CARGO_BIN_EXE_ringkeeper"))
-            .arg("serve")
-            .arg(directory.join("zoo.cfg"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("the binary starts")
-    }
-
-    fn wait_until_listening(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(Instant::now() < deadline, "no server after 20 s: {}", self.log());
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.join("log")).unwrap_or_default()
-    }
-
-    async fn client(&self) -> zk::Client {
-        self.connector().connect(&self.address()).await.expect("a client connects")
-    }
-
-    fn connector(&self) -> zk::Connector {
-        zk::Client::connector().with_session_timeout(Duration::from_secs(6))
-    }
-
-    fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
-    }
-
-    fn signal(&self, name: &str) {
-        assert!(
-            Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status().unwrap().success()
-        );
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.directory);
-    }
-}
 
 #[tokio::test]
 async fn znodes_are_created_read_changed_and_deleted() {
@@ -218,7 +139,7 @@ async fn a_session_survives_a_restart_of_the_server() {
     client.create("/alive", b"", &zk::CreateMode::Ephemeral.with_acls(zk::Acls::anyone_all())).await.unwrap();
     server.signal("KILL");
     server.child.wait().unwrap();
-    server.child = Server::launch(&server.directory);
+    server.launch();
     server.wait_until_listening();
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -238,25 +159,36 @@ async fn an_interrupt_stops_the_server_cleanly() {
     let client = server.client().await;
     client.create("/x", b"", OPEN).await.unwrap();
     server.signal("INT");
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        if let Some(status) = server.child.try_wait().unwrap() {
-            break assert!(status.success(), "{status}: {}", server.log());
-        }
-        assert!(Instant::now() < deadline, "still running 5 s after SIGINT: {}", server.log());
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let status = server.wait_for_end(Duration::from_secs(5));
+    assert!(status.success(), "{status}: {}", server.log());
 }
 
 #[test]
 fn a_second_server_on_the_same_data_is_refused() {
     let server = Server::start("lock", "");
     let second = server.directory.join("second.cfg");
-    let other_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    std::fs::write(&second, format!("clientPort={other_port}\ndataDir={}\n", server.directory.join("data").display()))
-        .unwrap();
+    let settings = format!("clientPort={}\ndataDir={}\n", free_port(), server.data.display());
+    std::fs::write(&second, settings).unwrap();
     let output = Command::new(env!("CARGO_BIN_EXE_ringkeeper")).arg("serve").arg(&second).output().unwrap();
-    assert!(!output.status.success());
     let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("data"), "the message names the directory: {text}");
+    assert_eq!(output.status.code(), Some(3), "a data directory that cannot be used: {text}");
+    let holder = format!(
+        "another server (pid {}) is running on the data directory {}",
+        server.child.id(),
+        server.data.display()
+    );
+    assert!(text.contains(&holder), "{text}");
+}
+
+#[test]
+fn a_missing_data_directory_is_not_created_where_that_is_forbidden() {
+    let directory = scratch("autocreate");
+    let (settings, data) = (directory.join("zoo.cfg"), directory.join("unmounted"));
+    let text = format!("clientPort={}\ndataDir={}\ndatadir.autocreate=false\n", free_port(), data.display());
+    std::fs::write(&settings, text).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ringkeeper")).arg("serve").arg(&settings).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{text}");
+    assert!(text.contains("unmounted does not exist") && !data.exists(), "{text}");
+    std::fs::remove_dir_all(&directory).unwrap();
 }

@@ -90,9 +90,10 @@ fn gauges(lines: &mut Lines, report: &Report) {
     lines.put("last_client_response_size", sizes.last.unwrap_or(-1));
     lines.put("max_client_response_size", sizes.max.unwrap_or(-1));
     lines.put("min_client_response_size", sizes.min.unwrap_or(-1));
-    // No TLS listener, so none of these three can be anything else.
+    // No TLS listener, so none of these four can be anything else: what fails to authenticate is a certificate, not a
+    // password (ZK: NettyServerCnxnFactory).
     lines.put("outstanding_tls_handshake", 0);
-    lines.put("auth_failed_count", report.shards.iter().map(|shard| shard.auth_failed_count).sum::<u64>());
+    lines.put("auth_failed_count", 0);
     lines.put("non_mtls_remote_conn_count", 0);
     lines.put("non_mtls_local_conn_count", 0);
 }

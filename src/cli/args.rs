@@ -147,25 +147,12 @@ fn legacy(port: &str, data_dir: &str, more: &[String]) -> Request {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ringkeeper::config::{Config, Outside, assemble};
-
-    struct Nothing;
-    impl Outside for Nothing {
-        fn read(&self, _: &std::path::Path) -> std::io::Result<Vec<u8>> {
-            Err(std::io::ErrorKind::NotFound.into())
-        }
-        fn resolve(&self, host: &str) -> Option<std::net::IpAddr> {
-            host.parse().ok()
-        }
-        fn variable(&self, _: &str) -> Option<String> {
-            None
-        }
-    }
+    use ringkeeper::config::{Config, Nowhere, assemble};
 
     fn serve(arguments: &str) -> Result<Config, ConfigError> {
         let words = ["ringkeeper", "serve"].into_iter().chain(arguments.split_whitespace());
         match Cli::try_parse_from(words).unwrap().command {
-            Command::Serve(args) => assemble(&args.request()?, &Nothing),
+            Command::Serve(args) => assemble(&args.request()?, &Nowhere),
             other => panic!("{other:?}"),
         }
     }

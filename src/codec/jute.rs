@@ -120,8 +120,9 @@ impl<'a> Reader<'a> {
         Ok(strings)
     }
 
-    /// An ACL vector; `None` when it is null, an entry is `None` when its scheme is. The id of scheme `auth` is
-    /// ignored by every server, so it may be null.
+    /// An ACL vector; `None` when it is null, an entry is `None` when no server takes it: its scheme is null, or
+    /// its id is and the scheme has nobody to trip over that. The id of scheme `auth` is ignored by every server,
+    /// so it may be null.
     pub fn acl(&mut self) -> Result<Option<Vec<Option<Acl>>>, Malformed> {
         let Some(count) = self.count()? else { return Ok(None) };
         let mut list = Vec::with_capacity(count.min(self.rest.len() / 12));
@@ -133,7 +134,11 @@ impl<'a> Reader<'a> {
                 (None, _) => None,
                 (Some(scheme), Some(id)) => Some(Acl { perms, id: Id::new(&scheme, &id) }),
                 (Some(scheme), None) if scheme == "auth" => Some(Acl { perms, id: Id::new(&scheme, "") }),
-                (Some(_), None) => return Err(Malformed::NULL_ACL_ID),
+                // ZK: PrepRequestProcessor.fixupACL looks into the ids of these, and into no others.
+                (Some(scheme), None) if matches!(&*scheme, "world" | "digest" | "ip") => {
+                    return Err(Malformed::NULL_ACL_ID);
+                }
+                (Some(_), None) => None,
             });
         }
         Ok(Some(list))

@@ -25,6 +25,21 @@ pub trait Outside {
     fn variable(&self, name: &str) -> Option<String>;
 }
 
+/// An outside with no files, no names and no variables in it.
+pub struct Nowhere;
+
+impl Outside for Nowhere {
+    fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+    fn resolve(&self, host: &str) -> Option<IpAddr> {
+        host.parse().ok()
+    }
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
 /// What the command line gave.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -241,8 +256,6 @@ fn finish(mut draft: Draft, outside: &dyn Outside) -> Result<Config, ConfigError
     settle_throttle(&mut draft);
     judged::settle_enforced_schemes(&mut draft)?;
     settle_unsafe(&mut draft);
-    let journal = &mut draft.config.journal;
-    journal.max_write_queue_poll_time_ms = draft.max_write_queue_poll_time_ms.unwrap_or(journal.flush_delay_ms / 3);
     if let Some(sync_enabled) = draft.sync_enabled_property {
         draft.config.quorum.sync_enabled = sync_enabled;
     }

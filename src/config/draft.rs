@@ -40,7 +40,6 @@ pub struct Draft {
     /// -1 = from tickTime.
     pub max_session_timeout_ms: i64,
     pub extra_size_bytes: Option<i64>,
-    pub max_write_queue_poll_time_ms: Option<u64>,
     pub four_letter_words: String,
     pub readonly_mode: bool,
     pub enforce_auth: Option<Setting>,
@@ -60,7 +59,6 @@ impl Draft {
             min_session_timeout_ms: -1,
             max_session_timeout_ms: -1,
             extra_size_bytes: None,
-            max_write_queue_poll_time_ms: None,
             four_letter_words: "srvr".to_owned(),
             readonly_mode: false,
             enforce_auth: None,

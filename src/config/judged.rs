@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use super::draft::{Draft, Setting};
 use super::ensemble::{Role, parse_port};
 use super::error::{ConfigError, ConfigErrorKind, Place};
-use super::model::SnapshotCompression;
 use super::placement::SHARDS_MAX;
 use super::value;
 use crate::tree::auth::DigestAlg;
@@ -154,22 +153,6 @@ pub(super) fn purge_interval(draft: &mut Draft, setting: &Setting) -> Judged {
         setting.wrong("is not an interval", "write hours, or a number with ms, s, m, h or d; 0 switches the purge off")
     })?;
     draft.config.journal.purge_interval_ms = interval_ms.max(0) as u64;
-    Ok(())
-}
-
-pub(super) fn snapshot_compression(draft: &mut Draft, setting: &Setting) -> Judged {
-    draft.config.journal.snapshot_compression = match setting.value.as_str() {
-        "" => SnapshotCompression::None,
-        "gz" => SnapshotCompression::Gz,
-        "snappy" => SnapshotCompression::Snappy,
-        other => {
-            draft.warn(
-                &setting.place,
-                format!("{}={other} is not gz or snappy; snapshots are not compressed", setting.key),
-            );
-            SnapshotCompression::None
-        }
-    };
     Ok(())
 }
 

@@ -158,6 +158,8 @@ const NO_SASL: &str =
 const NO_TLS: &str =
     "TLS is not supported yet, so it has nothing to act on; a configuration that opens a TLS port is refused";
 const NO_ADMIN: &str = "the admin HTTP server does not exist yet; use the four-letter words";
+const GROUP_COMMIT: &str = "group commit has no timer here: what queues while one write is under way is the next write";
+const STALE: &str = "a waiting request waits in its connection and goes with it";
 const TESTING: &str = "it exists for Apache's own tests";
 const JMX: &str = "there is no JMX here";
 
@@ -196,7 +198,7 @@ pub static KEYS: &[Key] = &[
     key("maxCnxns", Property, "0", Honoured(Number(I32_MIN, I32, |d, v| d.config.client.max_cnxns = v.max(0) as u32)), "connections in all; 0 = unlimited"),
     key("clientPortListenBacklog", Native, "-1", Honoured(Reading::Native(I32_MIN, I32, |d, v| d.config.client.listen_backlog = (v > 0).then_some(v as u32))), "listen backlog; -1 = the platform's"),
     key("datadir.autocreate", Property, "true", Honoured(Flag(|d, v| d.config.journal.datadir_autocreate = v)), "create missing directories"),
-    key("db.autocreate", Property, "true", Honoured(Flag(|d, v| d.config.journal.db_autocreate = v)), "start empty when there is no data"),
+    key("db.autocreate", Property, "true", Ensemble(Flag(|d, v| d.config.journal.db_autocreate = v)), "start empty when there is no data"),
     key("serverCnxnFactory", Property, "", Honoured(Judged(judged::server_cnxn_factory)), "Apache's network classes; ringkeeper has one network layer"),
 
     // Cluster: CF-40 to CF-75.
@@ -278,7 +280,7 @@ pub static KEYS: &[Key] = &[
     key("enforce.auth.enabled", Property, "false", Honoured(Judged(judged::enforce_auth_enabled)), "every client must authenticate"),
     key("enforce.auth.schemes", Property, "", Honoured(Judged(judged::enforce_auth_schemes)), "by one of these schemes"),
     key("skipACL", Property, "no", Honoured(Exactly("yes", judged::skip_acl)), "every ACL check passes"),
-    key("enableEagerACLCheck", Property, "false", Honoured(Flag(|d, v| d.config.auth.enable_eager_acl_check = v)), "check ACLs before queueing"),
+    key("enableEagerACLCheck", Property, "false", Ensemble(Flag(|d, v| d.config.auth.enable_eager_acl_check = v)), "check ACLs before queueing"),
     key("ensembleAuthName", Property, "", Refused(str::is_empty, "it promises that clients of another ensemble are turned away, and the scheme ensemble is not supported", "remove it"), "names of this ensemble"),
     key("sasl.*", Property, "", Pointless(UNREAD, NO_SASL), "SASL details"),
     key("security.auth_to_local", Property, "DEFAULT", Pointless(UNREAD, NO_SASL), "Kerberos name rules"),
@@ -295,11 +297,11 @@ pub static KEYS: &[Key] = &[
     key("jute.maxbuffer.extrasize", Property, "", Honoured(Number(0, I32, |d, v| d.extra_size_bytes = Some(v))), "bytes a field may exceed it by; jute.maxbuffer when unset"),
     key("globalOutstandingLimit", Property, "1000", Honoured(Number(1, I32, |d, v| d.config.client.global_outstanding_limit = v as u32)), "requests in flight before reading pauses"),
     key("request_throttle_max_requests", Property, "0", Honoured(Number(I32_MIN, I32, |d, v| d.config.client.request_throttle.max_requests = v.max(0) as u32)), "requests in the pipeline; 0 = off"),
-    key("request_throttle_stall_time", Property, "100", Honoured(Number(1, I32, |d, v| d.config.client.request_throttle.stall_time_ms = v as u32)), "ms"),
-    key("request_throttle_drop_stale", Property, "true", Honoured(Flag(|d, v| d.config.client.request_throttle.drop_stale = v)), "drop stale requests"),
-    key("request_stale_connection_check", Property, "true", Honoured(Flag(|d, v| d.config.client.request_throttle.stale_connection_check = v)), "closed connection = stale"),
-    key("request_stale_latency_check", Property, "false", Honoured(Flag(|d, v| d.config.client.request_throttle.stale_latency_check = v)), "older than the session timeout = stale"),
-    key("request_throttler.shutdownTimeout", Property, "10000", Honoured(Number(0, I32, |d, v| d.config.client.request_throttle.shutdown_timeout_ms = v as u32)), "ms"),
+    key("request_throttle_stall_time", Property, "100", Pointless(UNREAD, "a request that leaves lets the next one in, nobody looks at intervals"), "ms"),
+    key("request_throttle_drop_stale", Property, "true", Pointless(UNREAD, STALE), "drop stale requests"),
+    key("request_stale_connection_check", Property, "true", Pointless(UNREAD, STALE), "closed connection = stale"),
+    key("request_stale_latency_check", Property, "false", NotYet(UNREAD, "requests are not dropped for their age; throttled_op_wait_time answers old ones with an error"), "older than the session timeout = stale"),
+    key("request_throttler.shutdownTimeout", Property, "10000", Pointless(UNREAD, "the orderly stop answers what was taken in, for 10 s at most"), "ms"),
     key("throttled_op_wait_time", Property, "0", Honoured(Number(I32_MIN, I32, |d, v| d.config.client.request_throttle.throttled_op_wait_time_ms = v.max(0) as u32)), "ms; 0 = off"),
     key("largeRequestThreshold", Property, "-1", Honoured(Number(I32_MIN, I32, |d, v| d.config.client.large_request_threshold_bytes = (v > 0).then_some(v as u32))), "bytes; -1 = off"),
     key("largeRequestMaxBytes", Property, "104857600", Honoured(Number(1, I32, |d, v| d.config.client.large_request_max_bytes = v as u32)), "bytes of large requests in flight"),
@@ -322,20 +324,20 @@ pub static KEYS: &[Key] = &[
     // Snapshots, log, purge: CF-190 to CF-205.
     key("snapCount", Property, "100000", Honoured(Number(I32_MIN, I32, |d, v| d.config.journal.snap_count = v.max(2) as u32)), "records between snapshots, at least 2"),
     key("snapSizeLimitInKb", Property, "4194304", Honoured(Number(i64::MIN, KIB, |d, v| d.config.journal.snap_size_limit_bytes = (v > 0).then(|| v as u64 * 1024))), "KiB of log between snapshots; 0 or less = off"),
-    key("txnLogSizeLimitInKb", Property, "-1", Honoured(Number(i64::MIN, KIB, |d, v| d.config.journal.txn_log_size_limit_bytes = (v > 0).then(|| v as u64 * 1024))), "KiB; roll the log beyond it; -1 = off"),
-    key("preAllocSize", Property, "65536", Honoured(Number(0, KIB, |d, v| d.config.journal.prealloc_bytes = v as u64 * 1024)), "KiB; the log grows in these steps"),
+    key("txnLogSizeLimitInKb", Property, "-1", Honoured(Number(i64::MIN, KIB, |d, v| d.config.journal.txn_log_size_limit_bytes = (v > 0).then(|| v as u64 * 1024))), "KiB; a journal segment is no larger, but at least 8192; -1 = preAllocSize alone decides"),
+    key("preAllocSize", Property, "65536", Honoured(Number(0, KIB, |d, v| d.config.journal.prealloc_bytes = v as u64 * 1024)), "KiB of a journal segment, at least 8192"),
     key("autopurge.snapRetainCount", Native, "3", Honoured(Judged(judged::snap_retain_count)), "snapshots kept, at least 3"),
     key("autopurge.purgeInterval", Native, "0", Honoured(Judged(judged::purge_interval)), "hours, or with a suffix ms, s, m, h, d; 0 = off"),
-    key("snapshot.compression.method", Property, "", Honoured(Judged(judged::snapshot_compression)), "gz, snappy or nothing"),
-    key("snapshot.trust.empty", Property, "false", Honoured(Flag(|d, v| d.config.journal.snapshot_trust_empty = v)), "allow a log without a snapshot"),
-    key("serializeLastProcessedZxid.enabled", Property, "true", Honoured(Flag(|d, v| d.config.journal.serialize_last_processed_zxid = v)), "zxid trailer in exported snapshots"),
+    key("snapshot.compression.method", Property, "", Pointless(UNREAD, "snapshots have a format of their own; import reads Apache's in every compression, export writes plain ones"), "gz, snappy or nothing"),
+    key("snapshot.trust.empty", Property, "false", Pointless(UNREAD, "a journal that begins with the first transaction is the whole state, with or without a snapshot; one that begins later is refused without its snapshot"), "allow a log without a snapshot"),
+    key("serializeLastProcessedZxid.enabled", Property, "true", Pointless(UNREAD, "export always writes it, and every ZooKeeper reads past it"), "zxid trailer in exported snapshots"),
     key("digest.enabled", Property, "true", Honoured(Flag(|d, v| d.config.journal.digest_enabled = v)), "keep the tree digest"),
     key("closeSessionTxn.enabled", Property, "true", Honoured(Flag(|d, v| d.config.journal.close_session_txn_enabled = v)), "closeSession records list their paths"),
     key("forceSync", Property, "yes", Honoured(Unless("no", judged::force_sync)), "no = acknowledge before the disk has it"),
     key("fsync.warningthresholdms", PropertyOrBare, "1000", Honoured(Number(0, I64, |d, v| d.config.journal.fsync_warning_threshold_ms = v as u64)), "ms; slower syncs are logged"),
-    key("flushDelay", Property, "0", Honoured(Number(0, I64, |d, v| d.config.journal.flush_delay_ms = v as u64)), "ms a group of writes is held back"),
-    key("maxWriteQueuePollTime", Property, "", Honoured(Number(0, I64, |d, v| d.max_write_queue_poll_time_ms = Some(v as u64))), "ms; flushDelay / 3 when unset"),
-    key("maxBatchSize", Property, "1000", Honoured(Number(I32_MIN, I32, |d, v| d.config.journal.max_batch_size = v.max(0) as u32)), "requests per flush; 0 = unlimited"),
+    key("flushDelay", Property, "0", Pointless(UNREAD, GROUP_COMMIT), "ms a group of writes is held back"),
+    key("maxWriteQueuePollTime", Property, "", Pointless(UNREAD, GROUP_COMMIT), "ms; flushDelay / 3 when unset"),
+    key("maxBatchSize", Property, "1000", Pointless(UNREAD, GROUP_COMMIT), "requests per flush; 0 = unlimited"),
 
     // Admin, metrics, audit: CF-210 to CF-217.
     key("admin.enableServer", Property, "false", NotYet(Flag(|_, _| {}), NO_ADMIN), "admin HTTP server"),
@@ -366,7 +368,7 @@ pub static KEYS: &[Key] = &[
 
     // Extended types, unsafe, testing: CF-240 to CF-244.
     key("extendedTypesEnabled", Property, "true", Honoured(Flag(|d, v| d.config.znode.extended_types_enabled = v)), "TTL nodes; on unless switched off (Apache: off)"),
-    key("emulate353TTLNodes", Property, "false", Honoured(Flag(|d, v| d.config.znode.emulate_353_ttl_nodes = v)), "TTL nodes as 3.5.3 stored them"),
+    key("emulate353TTLNodes", Property, "false", NotYet(UNREAD, "TTL nodes are stored and read as 3.5.4 and later do"), "TTL nodes as 3.5.3 stored them"),
     key("znode.container.checkIntervalMs", Bare, "60000", Honoured(Number(1, I32, |d, v| d.config.znode.container_check_interval_ms = v as u32)), "ms between looks for empty containers"),
     key("znode.container.maxPerMinute", Bare, "10000", Honoured(Number(1, I32, |d, v| d.config.znode.container_max_per_minute = v as u32)), "deletions per minute"),
     key("znode.container.maxNeverUsedIntervalMs", Bare, "0", Honoured(Number(0, I64, |d, v| d.config.znode.container_max_never_used_interval_ms = v as u64)), "ms an unused container may live; 0 = for ever"),

@@ -28,15 +28,14 @@ mod value;
 
 use std::path::PathBuf;
 
-pub use assemble::{Outside, Request, assemble};
+pub use assemble::{Nowhere, Outside, Request, assemble};
 pub use cpuset::CpuSet;
 pub use draft::Setting;
 pub use ensemble::{EnsembleConfig, Role};
 pub use error::{ConfigError, ConfigErrorKind, ConfigNotice, NoticeLevel, Place};
 pub use load::Machine;
 pub use model::{
-    AuthConfig, ClientConfig, ConnectionThrottleConfig, CoresConfig, JournalConfig, RequestThrottleConfig,
-    SnapshotCompression, ZnodeConfig,
+    AuthConfig, ClientConfig, ConnectionThrottleConfig, CoresConfig, JournalConfig, RequestThrottleConfig, ZnodeConfig,
 };
 pub use placement::{Core, Placement, placement};
 pub use quorum::QuorumConfig;
@@ -81,19 +80,7 @@ impl Config {
     /// The server one gets without a config file: standalone on 127.0.0.1:2181, data in `./ringkeeper-data`. Looks at no
     /// file and no variable, so it is the same everywhere; [`Request::without_file`] is its counterpart that does.
     pub fn default_for_dev() -> Config {
-        struct Nothing;
-        impl Outside for Nothing {
-            fn read(&self, _: &std::path::Path) -> std::io::Result<Vec<u8>> {
-                Err(std::io::ErrorKind::NotFound.into())
-            }
-            fn resolve(&self, host: &str) -> Option<std::net::IpAddr> {
-                host.parse().ok()
-            }
-            fn variable(&self, _: &str) -> Option<String> {
-                None
-            }
-        }
-        assemble(&Request::without_file(), &Nothing).expect("built-in settings are valid")
+        assemble(&Request::without_file(), &Nowhere).expect("built-in settings are valid")
     }
 
     /// May a server start with this? Errors: the first of [`Config::refusals`].

@@ -119,36 +119,12 @@ impl Default for ConnectionThrottleConfig {
 }
 
 /// The gate between network and pipeline (RT-50 to RT-53). ZK: RequestThrottler.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct RequestThrottleConfig {
     /// Requests inside the pipeline at once; 0 = gate off.
     pub max_requests: u32,
-    /// Longest wait between two looks at the pipeline while stalled.
-    pub stall_time_ms: u32,
-    /// Drop stale requests, and their connection with them; counts only while `max_requests` > 0.
-    pub drop_stale: bool,
-    /// A request whose connection has gone is stale.
-    pub stale_connection_check: bool,
-    /// A request older than its session timeout is stale.
-    pub stale_latency_check: bool,
-    /// How long a shutdown drains before it drops the rest.
-    pub shutdown_timeout_ms: u32,
     /// A request that waited longer ends as THROTTLEDOP (-127); 0 = off.
     pub throttled_op_wait_time_ms: u32,
-}
-
-impl Default for RequestThrottleConfig {
-    fn default() -> Self {
-        RequestThrottleConfig {
-            max_requests: 0,
-            stall_time_ms: 100,
-            drop_stale: true,
-            stale_connection_check: true,
-            stale_latency_check: false,
-            shutdown_timeout_ms: 10_000,
-            throttled_op_wait_time_ms: 0,
-        }
-    }
 }
 
 /// Who may do what: ACL switches, the digest scheme, forced authentication, quotas.
@@ -190,8 +166,6 @@ pub struct ZnodeConfig {
     /// TTL nodes exist. On unless switched off, unlike Apache: switching the feature on later reinterprets stored owners,
     /// so the safe default is the one that never has to change.
     pub extended_types_enabled: bool,
-    /// Read TTL nodes as 3.5.3 encoded them (ZN-15).
-    pub emulate_353_ttl_nodes: bool,
     /// Period of the reaper (ZN-43).
     pub container_check_interval_ms: u32,
     /// Deletions the reaper may submit per minute (ZN-44).
@@ -204,7 +178,6 @@ impl Default for ZnodeConfig {
     fn default() -> Self {
         ZnodeConfig {
             extended_types_enabled: true,
-            emulate_353_ttl_nodes: false,
             container_check_interval_ms: 60_000,
             container_max_per_minute: 10_000,
             container_max_never_used_interval_ms: 0,
@@ -227,29 +200,18 @@ pub struct JournalConfig {
     pub snap_count: u32,
     /// Log bytes between snapshots; `None` = bytes never trigger one (0 counts as off too, UB-06).
     pub snap_size_limit_bytes: Option<u64>,
-    /// Roll the log after a flush beyond this size; `None` = only snapshots roll it (RT-25).
+    /// No segment of the journal is larger (RT-25).
     pub txn_log_size_limit_bytes: Option<u64>,
-    /// The log grows in steps of this size.
+    /// A segment of the journal, unless `txn_log_size_limit_bytes` is smaller.
     pub prealloc_bytes: u64,
     /// Sync before an acknowledgement. Off loses acknowledged writes in a power cut.
     pub force_sync: bool,
     /// A sync slower than this is logged and counted (RT-31).
     pub fsync_warning_threshold_ms: u64,
-    /// Hold a group of writes back this long; 0 = write at once (RT-10).
-    pub flush_delay_ms: u64,
-    /// Longest wait for one more request while a group is held back.
-    pub max_write_queue_poll_time_ms: u64,
-    /// Requests per flush; 0 = unlimited.
-    pub max_batch_size: u32,
     /// Snapshots kept by the purge, at least 3 (RT-26).
     pub snap_retain_count: u32,
     /// Time between purges; 0 = no purge.
     pub purge_interval_ms: u64,
-    pub snapshot_compression: SnapshotCompression,
-    /// Allow a log without any snapshot (RT-104).
-    pub snapshot_trust_empty: bool,
-    /// Write the last zxid as a trailer into exported snapshots (CF-198).
-    pub serialize_last_processed_zxid: bool,
     /// Keep and compare the tree digest (RT-70).
     pub digest_enabled: bool,
     /// closeSession records carry the paths they delete (SE-30).
@@ -269,26 +231,19 @@ impl Default for JournalConfig {
             prealloc_bytes: 65_536 * 1024,
             force_sync: true,
             fsync_warning_threshold_ms: 1000,
-            flush_delay_ms: 0,
-            max_write_queue_poll_time_ms: 0,
-            max_batch_size: 1000,
             snap_retain_count: 3,
             purge_interval_ms: 0,
-            snapshot_compression: SnapshotCompression::None,
-            snapshot_trust_empty: false,
-            serialize_last_processed_zxid: true,
             digest_enabled: true,
             close_session_txn_enabled: true,
         }
     }
 }
 
-/// How snapshots are packed (CF-196).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnapshotCompression {
-    None,
-    Gz,
-    Snappy,
+impl JournalConfig {
+    /// How large a segment of the journal is to be; it has a minimum of its own ([`crate::journal::Journal::new`]).
+    pub fn segment_bytes(&self) -> u64 {
+        self.txn_log_size_limit_bytes.map_or(self.prealloc_bytes, |limit| limit.min(self.prealloc_bytes))
+    }
 }
 
 /// Which CPU does what; `None` = decided from the affinity mask by `placement`.

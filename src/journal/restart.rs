@@ -33,9 +33,16 @@ pub(super) struct Before {
 }
 
 impl Journal {
-    /// Nothing is queued or being written: all that was appended is durable, and so is the first marker.
+    /// Nothing is queued or being written: all that was appended is durable, and so is the first marker, unless
+    /// there is nothing it would stand behind.
     pub fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.in_flight.is_none() && (self.is_held() || !self.seal_wanted)
+        let has_nothing = self.current.is_none() && self.next_floor() > self.published_floor();
+        self.queue.is_empty() && self.in_flight.is_none() && (!self.seal_wanted || self.is_held() || has_nothing)
+    }
+
+    /// A segment that is prepared, or on its way, has never been written: a new history may begin in it.
+    fn next_floor(&self) -> SegmentId {
+        self.ready.or(self.preparing).unwrap_or(self.next_segment)
     }
 
     /// Begins another history, whose state at `after` is in a snapshot to be published with the floor returned
@@ -45,8 +52,7 @@ impl Journal {
     /// Unless the journal is idle ([`Journal::is_idle`]).
     pub fn restart(&mut self, after: Zxid) -> SegmentId {
         assert!(self.is_idle(), "a history is replaced while records of it are on their way");
-        // A segment that is prepared, or on its way, has never been written: it will be the first.
-        let floor = self.ready.or(self.preparing).unwrap_or(self.next_segment);
+        let floor = self.next_floor();
         // Or the snapshots of two histories would pass for one's.
         assert!(floor > self.published_floor(), "{floor:?} is where the history on disk begins");
         let before = Before {
@@ -127,7 +133,7 @@ impl Journal {
         self.last_appended = before.last_zxid;
         self.last_durable = before.last_zxid;
         self.is_sealed = before.is_sealed;
-        self.seal_wanted = !before.is_sealed;
+        self.seal_wanted = false; // If a marker is missing, an idle time will bring it.
         self.segments = before.segments;
         self.current = before.current;
         self.floor = before.floor;

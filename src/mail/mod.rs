@@ -14,4 +14,4 @@ pub use survey::{
     ConnReport, HostFacts, MemberReport, QuotaReport, ReplicaReport, Report, ShardReport, Sizes, SurveyKind, TreeReport,
 };
 pub use to_replica::{AuthIds, Connect, Submit, ToReplica};
-pub use to_shard::{Answer, AnswerKind, Body, Changes, Entry, ToShard};
+pub use to_shard::{Answer, AnswerKind, Body, Changes, Entry, Past, ToShard};

@@ -100,7 +100,6 @@ pub struct ShardReport {
     pub connection_count: u64,
     /// Requests waiting for the replica or behind such a one.
     pub outstanding_count: u64,
-    pub auth_failed_count: u64,
     pub connection_drop_probability: f64,
     /// Watches in both tables.
     pub watch_count: u64,

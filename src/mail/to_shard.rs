@@ -53,14 +53,26 @@ pub enum Body {
     Encoded(Bytes),
 }
 
+/// The state that a shard goes on from.
+pub struct Past {
+    pub tree: Tree,
+    pub zxid: Zxid,
+}
+
+impl std::fmt::Debug for Past {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Past").field("zxid", &self.zxid).finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug)]
 pub enum ToShard {
     /// What one journal batch made durable, in order.
     Batch(Arc<[Entry]>),
     /// Let clients in, or hang up on all of them: this member has, or has no, leader to follow or quorum to lead.
     Serve(bool),
-    /// The past is another one (TRUNC, SNAP): this is the tree now, as of `zxid`. Nobody is being served.
-    Reset { tree: Box<Tree>, zxid: Zxid },
+    /// The past is another one (TRUNC, SNAP): this is the state now. Nobody is being served.
+    Reset(Box<Past>),
     /// Tell the replica your part (`ToReplica::Surveyed`). `reset` kinds clear the counters they name.
     Survey { ticket: u64, kind: SurveyKind },
     /// The whole server's numbers, for the connection that asked.

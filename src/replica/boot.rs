@@ -29,6 +29,27 @@ pub trait BootMedia {
     }
 }
 
+/// A disk on which there is nothing yet.
+pub struct NoMedia;
+
+impl BootMedia for NoMedia {
+    fn snapshots(&self) -> io::Result<Vec<Zxid>> {
+        Ok(Vec::new())
+    }
+
+    fn read_snapshot(&self, _: Zxid) -> io::Result<Box<dyn Read>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn segments(&self) -> io::Result<Vec<SegmentId>> {
+        Ok(Vec::new())
+    }
+
+    fn read_segment(&self, _: SegmentId) -> io::Result<Vec<u8>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
 /// Why a server cannot start from its data.
 #[derive(Debug)]
 pub enum BootError {
@@ -198,10 +219,10 @@ fn assemble(
         session_ids: SessionIds::new(now.wall.0, settings.server_id, floor),
         last_proposed: position.last_zxid,
         last_committed: position.last_zxid,
+        last_released: position.last_zxid,
         journal: Journal::new(position, settings.segment_bytes),
         waiting: Default::default(),
         proposals: Vec::new(),
-        last_released: position.last_zxid,
         ensemble: None,
         hearing,
         snapshots: snapshots::Snapshots::new(settings.snapshots.clone(), kept, seed, now.mono),
@@ -209,6 +230,7 @@ fn assemble(
         remains,
         reaper: Reaper::new(settings.reaper.clone(), now.mono),
         watch: survey::Watch::new(settings.shard_count, now),
+        settled: false,
         failed: false,
         tree: state.tree,
         settings,

@@ -22,7 +22,7 @@ use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort
 use crate::base::{Instant, LinkId, Now, ServerId, ShardId, Zxid};
 use crate::codec::vote::PeerState;
 use crate::mail::{Entry, MemberReport, ToShard};
-use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect, Timing};
+use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect, MeshSettings, Timing};
 
 /// What a member is doing.
 pub(super) enum Role {
@@ -154,7 +154,7 @@ impl Replica {
         match ensemble.uses.get_mut(&link) {
             Some(Use::Election) => {
                 let mut effects = Vec::new();
-                ensemble.mesh.on_bytes(link, bytes, now.mono, &mut effects);
+                ensemble.mesh.on_bytes(link, bytes, now.mono, &mut ensemble.link_ids, &mut effects);
                 self.on_mesh(effects, now, out);
             }
             Some(Use::Learner) => self.on_learner_bytes(link, bytes, now, out),
@@ -174,7 +174,7 @@ impl Replica {
         match ensemble.uses.remove(&link) {
             Some(Use::Election) => {
                 let mut effects = Vec::new();
-                ensemble.mesh.on_closed(link, now.mono, &mut effects);
+                ensemble.mesh.on_closed(link, now.mono, &mut ensemble.link_ids, &mut effects);
                 self.on_mesh(effects, now, out);
             }
             Some(Use::Learner) => self.on_learner_closed(link, now, out),
@@ -285,6 +285,7 @@ impl Replica {
             return;
         }
         ensemble.election_ms = now.mono.millis_since(ensemble.looking_since);
+        ensemble.mesh.set_looking(false);
         let leads = leader == ensemble.settings.me;
         tracing::info!(leader = %leader, took_ms = ensemble.election_ms, "elected");
         let early: Vec<LinkId> = ensemble
@@ -375,6 +376,7 @@ impl Replica {
         let last = if ensemble.is_dataless { Zxid::NONE } else { self.last_proposed };
         tracing::info!(zxid = %last, epoch = ensemble.current_epoch, "looking for a leader");
         let mut effects = Vec::new();
+        ensemble.mesh.set_looking(true);
         ensemble.election.look(last, ensemble.current_epoch, now.mono, &mut effects);
         self.on_election(effects, now, out);
     }
@@ -490,6 +492,14 @@ impl EnsembleSettings {
             init_ms: self.init_ms(),
             sync_ms: self.sync_ms(),
             ping_ms: (self.tick_ms / PINGS_PER_TICK).max(Replica::TICK_MS).min(self.tick_ms / 2),
+        }
+    }
+
+    fn mesh(&self) -> MeshSettings {
+        MeshSettings {
+            connect_timeout_ms: self.cnx_timeout_ms,
+            identify_timeout_ms: self.preamble_timeout_ms,
+            multi_address: self.multi_address,
         }
     }
 

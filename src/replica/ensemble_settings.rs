@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::base::{PeerAddress, ServerId};
-use crate::zab::election::ElectionSettings;
-use crate::zab::view::{Member, View};
+use crate::zab::ElectionSettings;
+use crate::zab::{Member, View};
 
 /// The settings of a member. Who listens where, and how often binding is tried, is the driver's.
 #[derive(Clone, Debug)]

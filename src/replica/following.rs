@@ -21,7 +21,7 @@ use crate::base::{ErrorCode, Instant, LinkId, Now, Origin, ServerId, SessionId, 
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::Forwarded;
 use crate::codec::txn::{self, DIGEST_VERSION, Txn, TxnHeader};
-use crate::mail::{Answer, AnswerKind, Body, Changes, Connect, Entry, Submit, ToShard};
+use crate::mail::{Answer, AnswerKind, Body, Changes, Connect, Entry, Past, Submit, ToShard};
 use crate::session::Owner;
 use crate::snapshot::StreamReader;
 use crate::zab::{Learner, LearnerEffect, Summary};
@@ -288,8 +288,8 @@ impl Replica {
     /// Gives every shard a copy of the tree as it is now.
     pub(super) fn show_shards(&mut self, out: &mut Effects) {
         for shard in 0..self.settings.shard_count {
-            let tree = Box::new(self.tree.replicate());
-            out.mail.push((ShardId(shard), ToShard::Reset { tree, zxid: self.last_proposed }));
+            let past = Past { tree: self.tree.replicate(), zxid: self.last_proposed };
+            out.mail.push((ShardId(shard), ToShard::Reset(Box::new(past))));
         }
     }
 
@@ -364,7 +364,7 @@ impl Replica {
             Txn::Error { code } => match ErrorCode::from_code(*code) {
                 // Not an answer but the end of this connection (parity SE-21).
                 Some(ErrorCode::SessionExpired | ErrorCode::SessionMoved) => AnswerKind::Hangup,
-                error => reply(Some(error.unwrap_or(ErrorCode::SystemError)), Body::None),
+                error => reply(Some(error.unwrap_or(ErrorCode::RuntimeInconsistency)), Body::None),
             },
             Txn::CreateSession { .. } => {
                 let _ = self.tree.apply(header, txn, changes);

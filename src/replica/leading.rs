@@ -18,8 +18,8 @@ use crate::zab::{Leader, LeaderEffect, Plan};
 /// A new epoch is begun long before the counter of this one runs out (ZOOKEEPER-1277).
 const COUNTER_MAX: u32 = 0xf000_0000;
 
-/// Znodes encoded at a time while a snapshot is sent.
-const NODES_PER_CHUNK: usize = 4096;
+/// Znodes walked at a time for a snapshot to be sent.
+const NODES_PER_SLICE: usize = 4096;
 
 impl Replica {
     pub(super) fn lead(&mut self, now: Now, out: &mut Effects) {
@@ -164,27 +164,29 @@ impl Replica {
     fn send_snapshot(&mut self, link: LinkId, now: Now, out: &mut Effects) {
         let zxid = self.last_proposed;
         tracing::info!(mode = "Snap", %zxid, znodes = self.tree.znode_count(), "synchronizing a learner");
-        let mut bytes = Vec::new();
-        Packet::bare(PacketKind::Snap, zxid).encode(&mut bytes);
         // A copy of the index, because the tree's own walk may be busy with a snapshot to disk.
         let mut tree = self.tree.replicate();
         tree.snapshot_begin();
         let mut writer = StreamWriter::begin(self.sessions.iter(), self.tree.acls());
-        let mut more = true;
-        while more {
-            more = tree.snapshot_next(NODES_PER_CHUNK, &mut |node| writer.node(node));
-            bytes.append(&mut writer.take());
-        }
-        bytes.append(&mut writer.finish());
-        self.with_leader(now, out, |leader, _| leader.hold(link, zxid));
-        self.let_follow(link, Bytes::from(bytes), zxid, now, out);
+        while tree.snapshot_next(NODES_PER_SLICE, &mut |node| writer.node(node)) {}
+        let snap = Packet::bare(PacketKind::Snap, zxid).to_bytes();
+        self.with_leader(now, out, |leader, effects| {
+            leader.hold(link, zxid);
+            leader.feed(link, snap, effects);
+            for chunk in writer.finish() {
+                leader.feed(link, chunk, effects);
+            }
+        });
+        self.let_follow(link, Bytes::new(), zxid, now, out);
     }
 
     fn let_follow(&mut self, link: LinkId, bytes: Bytes, through: Zxid, now: Now, out: &mut Effects) {
         let Some(ensemble) = &self.ensemble else { return };
         let config = ensemble.settings.config_text();
         self.with_leader(now, out, |leader, effects| {
-            leader.feed(link, bytes, effects);
+            if !bytes.is_empty() {
+                leader.feed(link, bytes, effects);
+            }
             leader.follow(link, through, through, &config, effects);
         });
     }

@@ -38,7 +38,7 @@ mod survey;
 #[cfg(test)]
 mod tests;
 
-pub use boot::{BootError, BootMedia, Booted, boot};
+pub use boot::{BootError, BootMedia, Booted, NoMedia, boot};
 pub use effects::{Effects, Halt, Reload};
 pub use ensemble_settings::EnsembleSettings;
 pub use epochs::{EpochError, Epochs, JudgedEpochs, judge_epochs};
@@ -88,6 +88,8 @@ pub struct Replica {
     watch: survey::Watch,
     /// `None` on a standalone server.
     ensemble: Option<Box<ensemble::Ensemble>>,
+    /// The first batch of this start is on disk.
+    settled: bool,
     /// The disk failed: nothing is proposed or acknowledged any more.
     failed: bool,
 }
@@ -103,6 +105,12 @@ impl Replica {
 
     pub fn last_committed(&self) -> Zxid {
         self.last_committed
+    }
+
+    /// May clients be let in? Not before the first batch of this start has landed: what recovery read may come from a
+    /// page cache that was never synced, and a server whose disk cannot be written must not answer at all.
+    pub fn may_serve(&self) -> bool {
+        self.settled && !self.failed
     }
 
     /// News from a shard. Batches are formed in [`Replica::on_turn_end`].
@@ -133,6 +141,7 @@ impl Replica {
     pub fn on_batch_landed(&mut self, batch: BatchId, now: Now, out: &mut Effects) {
         let durable = self.journal.landed(batch);
         assert!(durable.through() <= self.last_proposed, "only proposals are ever written");
+        self.settled = true;
         self.watch.on_landed(now, self.settings.slow_sync_ms);
         if self.ensemble.is_some() {
             self.on_own_ack(now, out);

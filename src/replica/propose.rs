@@ -45,7 +45,7 @@ impl Replica {
             Request::Reconfig if self.settings.reconfig_enabled => self.refuse(submit, ErrorCode::Unimplemented, now),
             Request::Reconfig => self.refuse(submit, ErrorCode::ReconfigDisabled, now),
             request => {
-                let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: submit.ids };
+                let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids };
                 match judge.judge(&request) {
                     Some(Ok(txn)) => self.propose_one(submit, &txn, now),
                     Some(Err(code)) => self.refuse(submit, code, now),

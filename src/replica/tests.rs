@@ -5,27 +5,6 @@ use crate::base::{ConnId, Instant, WallMs};
 use crate::mail::Connect;
 use crate::prep::Rules;
 use crate::tree::auth::AuthRules;
-use std::io::{self, Read};
-
-struct Empty;
-
-impl BootMedia for Empty {
-    fn snapshots(&self) -> io::Result<Vec<Zxid>> {
-        Ok(Vec::new())
-    }
-
-    fn read_snapshot(&self, _: Zxid) -> io::Result<Box<dyn Read>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn segments(&self) -> io::Result<Vec<SegmentId>> {
-        Ok(Vec::new())
-    }
-
-    fn read_segment(&self, _: SegmentId) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-}
 
 const TICK_MS: u64 = 100;
 const SHARD: ShardId = ShardId(0);
@@ -50,7 +29,7 @@ fn replica() -> Replica {
         snapshots: SnapshotSettings { snap_count: 1000, snap_bytes: None, retain_count: 3, purge_interval_ms: None },
         reaper: ReaperSettings { check_interval_ms: 60_000, max_per_minute: 1, max_never_used_ms: None },
     };
-    boot(&Empty, settings, 1, at(0)).unwrap_or_else(|error| panic!("{error}")).replica
+    boot(&NoMedia, settings, 1, at(0)).unwrap_or_else(|error| panic!("{error}")).replica
 }
 
 fn connect(replica: &mut Replica, slot: u32, session: SessionId, timeout_ms: i32, now: Now) -> Origin {

@@ -99,6 +99,7 @@ pub struct Driver<S, R> {
     shard_tick_due: bool,
     /// The last turn could not do everything.
     work_left: bool,
+    said_serving: bool,
     said_quiet: bool,
     /// As this turn began, no shard had anything left to say.
     saw_all_quiet: bool,
@@ -155,6 +156,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             news: Vec::new(),
             shard_tick_due: false,
             work_left: false,
+            said_serving: false,
             said_quiet: false,
             saw_all_quiet: false,
             closing_since: None,
@@ -206,7 +208,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             if quieting {
                 shard.acceptor = None;
             }
-            if let Some(acceptor) = &mut shard.acceptor {
+            if phase > Phase::Starting
+                && let Some(acceptor) = &mut shard.acceptor
+            {
                 busy |= acceptor.turn(now, &mut self.arrived);
             }
             if let Some(arrivals) = &mut shard.arrivals {
@@ -333,6 +337,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 DiskNews::SnapshotFailed(zxid, what) => replica.machine.on_snapshot_failed(zxid, &what),
             }
         }
+        if !self.said_serving && replica.machine.may_serve() {
+            self.said_serving = true;
+            self.stop.serve();
+        }
         replica.machine.on_turn_end(now, says);
         self.carry_out_replica(now);
         if let Some(shard) = &mut self.shard {
@@ -402,7 +410,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
 
     fn has_ended(&mut self, now: Now, phase: Phase) -> bool {
         match phase {
-            Phase::Running | Phase::Quieting => false,
+            Phase::Starting | Phase::Running | Phase::Quieting => false,
             Phase::Halted => true,
             Phase::Flushed => {
                 if let Some(peers) = self.replica.as_mut().and_then(|replica| replica.peers.as_mut()) {
@@ -458,7 +466,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         let shard_has = self.shard.as_ref().is_some_and(|shard| {
             shard.from_replica.as_ref().is_some_and(Inbox::has_mail)
                 || shard.arrivals.as_ref().is_some_and(Inbox::has_mail)
-                || shard.acceptor.as_ref().is_some_and(Acceptor::has_pending)
+                || (phase > Phase::Starting && shard.acceptor.as_ref().is_some_and(Acceptor::has_pending))
         });
         let replica_has = self.replica.as_ref().is_some_and(|replica| replica.from_shards.iter().any(Inbox::has_mail));
         // A phase that has moved on, also by this executor's own doing.

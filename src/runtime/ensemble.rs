@@ -8,8 +8,8 @@ use crate::base::{PeerAddress, ServerId};
 use crate::config::ensemble::HostPort;
 use crate::config::{Config, EnsembleConfig, Role};
 use crate::replica::{EnsembleSettings, PeerPort};
-use crate::zab::election::ElectionSettings;
-use crate::zab::view::{Member, MemberAddress, View};
+use crate::zab::ElectionSettings;
+use crate::zab::{Member, MemberAddress, View};
 
 /// What the replica of a member must be told; `None` for a standalone server.
 pub fn ensemble_settings(config: &Config) -> Option<EnsembleSettings> {

@@ -33,6 +33,7 @@ pub trait ReplicaMachine: Send + 'static {
     fn on_peer(&mut self, news: PeerNews<'_>, now: Now, out: &mut replica::Effects);
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects);
     fn on_host(&mut self, facts: HostFacts);
+    fn may_serve(&self) -> bool;
 }
 
 impl ShardMachine for shard::Shard {
@@ -95,5 +96,8 @@ impl ReplicaMachine for replica::Replica {
     }
     fn on_host(&mut self, facts: HostFacts) {
         self.on_host(facts);
+    }
+    fn may_serve(&self) -> bool {
+        self.may_serve()
     }
 }

@@ -92,6 +92,8 @@ pub enum ServeError {
     Halted(String),
     /// The orderly stop hung; whatever was acknowledged is on disk.
     StopTimedOut,
+    /// A second signal during the orderly stop; whatever was acknowledged is on disk.
+    StopInterrupted,
 }
 
 impl ServeError {
@@ -135,6 +137,9 @@ impl fmt::Display for ServeError {
             ServeError::StopTimedOut => {
                 write!(f, "the orderly stop took longer than {} s and was cut short", STOP_MS / 1000)
             }
+            ServeError::StopInterrupted => {
+                f.write_str("a second signal cut the orderly stop short; whatever was acknowledged is on disk")
+            }
         }
     }
 }
@@ -142,7 +147,7 @@ impl fmt::Display for ServeError {
 impl std::error::Error for ServeError {}
 
 /// An orderly stop that takes longer is hung (a disk that does not answer).
-const STOP_MS: i64 = 10_000;
+const STOP_MS: u64 = 10_000;
 
 /// Runs a server until SIGINT, SIGTERM or a fault. Call it from the first thread, before any other exists.
 ///
@@ -175,11 +180,12 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
         Plan::draw(&setup, booted, listeners, doors, disk).map_err(|error| ServeError::Start(error.to_string()))?;
     let stop = plan.stop.clone();
     let threads = plan.start()?;
-    banner(&setup, &addresses);
-    ready(&addresses);
-    let ended = wait_for_end(&signals, &stop);
-    if matches!(ended, Err(ServeError::StopTimedOut)) {
-        return ended; // Their threads hang; joining them would, too.
+    let ended = wait_for_end(&signals, &stop, || {
+        banner(&setup, &addresses);
+        ready(&addresses);
+    });
+    if matches!(ended, Err(ServeError::StopTimedOut | ServeError::StopInterrupted)) {
+        return ended; // Their threads may hang; joining them would, too.
     }
     for thread in threads {
         let _ = thread.join();
@@ -206,20 +212,43 @@ fn bind_for_peers(setup: &Setup, signals: &StopSignals) -> Result<Option<Doors>,
     }
 }
 
-fn wait_for_end(signals: &StopSignals, stop: &Stop) -> Result<(), ServeError> {
+/// `serving` is called once, when the first client may come; never if the end comes before.
+fn wait_for_end(signals: &StopSignals, stop: &Stop, serving: impl FnOnce()) -> Result<(), ServeError> {
     let failed = |error: io::Error| ServeError::Halted(format!("cannot wait for signals: {error}"));
-    if signals.wait(&stop.ended, None).map_err(failed)? == Woken::Signal {
-        tracing::info!("stopping: no new connections, what was taken in is being written");
-        stop.enter(Phase::Quieting);
-        match signals.wait(&stop.ended, Some(STOP_MS)).map_err(failed)? {
-            Woken::Other => {}
-            Woken::Signal | Woken::TimedOut => return Err(ServeError::StopTimedOut),
+    let mut serving = Some(serving);
+    while !stop.has_ended() {
+        if signals.wait(&stop.bell, None).map_err(failed)? == Woken::Signal {
+            tracing::info!("stopping: no new connections, what was taken in is being written");
+            stop.enter(Phase::Quieting);
+            wait_for_rest(signals, stop)?;
+            break;
+        }
+        stop.hear();
+        if stop.phase() == Phase::Running
+            && let Some(serving) = serving.take()
+        {
+            serving();
         }
     }
     match stop.why() {
         Some(why) => Err(ServeError::Halted(why)),
         None => Ok(()),
     }
+}
+
+/// The orderly stop: until the last executor has ended, [`STOP_MS`] are over or somebody asks again.
+fn wait_for_rest(signals: &StopSignals, stop: &Stop) -> Result<(), ServeError> {
+    let failed = |error: io::Error| ServeError::Halted(format!("cannot wait for signals: {error}"));
+    let since = clock::now().mono;
+    while !stop.has_ended() {
+        let left_ms = STOP_MS.saturating_sub(clock::now().mono.millis_since(since));
+        match signals.wait(&stop.bell, Some(left_ms as i64)).map_err(failed)? {
+            Woken::Other => stop.hear(),
+            Woken::Signal => return Err(ServeError::StopInterrupted),
+            Woken::TimedOut => return Err(ServeError::StopTimedOut),
+        }
+    }
+    Ok(())
 }
 
 fn banner(setup: &Setup, addresses: &[SocketAddr]) {

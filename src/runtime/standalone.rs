@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::accept::{Admission, Refusal, ipv6_exists};
 use super::clock;
+use super::ensemble::ensemble_settings;
 use super::ensemble::peer_setup;
 use super::files::DataDirs;
 use super::host::{Board, Host};
@@ -24,6 +25,7 @@ use crate::tree::auth::AuthRules;
 ///
 /// Errors: [`ServeError`], each saying what to change.
 pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeError> {
+    find_directories(config)?;
     let places: Vec<Place> = placement
         .cores
         .iter()
@@ -72,6 +74,21 @@ pub fn standalone(config: &Config, placement: &Placement) -> Result<(), ServeErr
             }
         },
     )
+}
+
+/// ZK: FileTxnSnapLog refuses a directory that is missing where it may not create one.
+fn find_directories(config: &Config) -> Result<(), ServeError> {
+    let journal = &config.journal;
+    let missing = [(&journal.data_dir, "dataDir"), (&journal.data_log_dir, "dataLogDir")]
+        .into_iter()
+        .find(|(directory, _)| !journal.datadir_autocreate && !directory.is_dir());
+    match missing {
+        None => Ok(()),
+        Some((directory, key)) => Err(ServeError::Boot(format!(
+            "{key} {} does not exist and datadir.autocreate=false: create it, or mount the disk it is on",
+            directory.display()
+        ))),
+    }
 }
 
 /// Enough for a burst of clients that reconnect at once; Java's own default of 50 makes them time out.
@@ -165,6 +182,7 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
     let (journal, znode) = (&config.journal, &config.znode);
     let never_used_ms = znode.container_max_never_used_interval_ms;
     replica::Settings {
+        ensemble: ensemble_settings(config),
         rules: Rules {
             auth: auth_rules(&config.auth),
             extended_types: znode.extended_types_enabled,
@@ -174,7 +192,7 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
         // 1 when standalone, whatever myid says (parity SE-02); of a member's number the low byte.
         server_id: config.ensemble.as_ref().map_or(1, |ensemble| ensemble.my_id as u8),
         shard_count,
-        segment_bytes: journal.prealloc_bytes,
+        segment_bytes: journal.segment_bytes(),
         reconfig_enabled: config.quorum.reconfig_enabled,
         slow_sync_ms: journal.fsync_warning_threshold_ms,
         digest: journal.digest_enabled,
@@ -200,6 +218,7 @@ fn shard_settings(config: &Config, shard: u16, shard_count: u16) -> shard::Setti
     shard::Settings {
         shard: ShardId(shard),
         shard_count,
+        serves_from_start: config.ensemble.is_none(),
         frame_bytes_max: client.jute_max_buffer_bytes as usize,
         field_bytes_max: client.jute_max_buffer_bytes.saturating_add(client.jute_max_buffer_extra_bytes) as usize,
         session_timeout_min_ms: client.min_session_timeout_ms as i32,

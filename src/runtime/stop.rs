@@ -1,6 +1,8 @@
-//! How the executors agree to stop: a phase that only moves on, and a bell for each of them.
+//! How the executors agree to begin and to stop: a phase that only moves on, and a bell for each of them.
 //!
 //! ```text
+//!   Starting --the journal's first batch is on disk--> Running
+//!
 //!   Running --signal--> Quieting --every shard read its last--> (replica drains, its log lands) --> Flushed
 //!      \                                                                                              |
 //!       +--------------- halt: a disk failed ----------------> Halted                  last replies, close
@@ -18,6 +20,8 @@ use super::mailbox::Wake;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Phase {
+    /// Nobody is let in yet.
+    Starting,
     Running,
     /// Shards take in nothing new; what was taken in is being ordered and logged.
     Quieting,
@@ -34,27 +38,28 @@ pub struct Stop {
     running: AtomicUsize,
     wakes: Vec<Arc<Wake>>,
     why: Mutex<Option<String>>,
-    /// Readable once the server halts or its last executor ends.
-    pub ended: OwnedFd,
+    /// Readable once clients are served, the server halts or its last executor ends.
+    pub bell: OwnedFd,
 }
 
 impl Stop {
     pub fn new(wakes: Vec<Arc<Wake>>, shards: usize) -> io::Result<Arc<Stop>> {
         Ok(Arc::new(Stop {
-            phase: AtomicU8::new(Phase::Running as u8),
+            phase: AtomicU8::new(Phase::Starting as u8),
             loud_shards: AtomicUsize::new(shards),
             running: AtomicUsize::new(wakes.len()),
             wakes,
             why: Mutex::new(None),
-            ended: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
         }))
     }
 
     pub fn phase(&self) -> Phase {
         match self.phase.load(SeqCst) {
-            0 => Phase::Running,
-            1 => Phase::Quieting,
-            2 => Phase::Flushed,
+            0 => Phase::Starting,
+            1 => Phase::Running,
+            2 => Phase::Quieting,
+            3 => Phase::Flushed,
             _ => Phase::Halted,
         }
     }
@@ -65,11 +70,17 @@ impl Stop {
         self.wakes.iter().for_each(|wake| wake.wake());
     }
 
+    /// Clients are served from now on, unless the end was quicker.
+    pub fn serve(&self) {
+        self.enter(Phase::Running);
+        self.ring();
+    }
+
     /// The server cannot go on; the first reason is the one reported.
     pub fn halt(&self, why: String) {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
         self.enter(Phase::Halted);
-        self.ring_end();
+        self.ring();
     }
 
     pub fn why(&self) -> Option<String> {
@@ -89,11 +100,21 @@ impl Stop {
     /// An executor's loop has ended.
     pub fn executor_ended(&self) {
         if self.running.fetch_sub(1, SeqCst) == 1 {
-            self.ring_end();
+            self.ring();
         }
     }
 
-    fn ring_end(&self) {
-        let _ = rustix::io::write(&self.ended, &1u64.to_ne_bytes());
+    /// There is nothing to wait for any more.
+    pub fn has_ended(&self) -> bool {
+        self.phase() == Phase::Halted || self.running.load(SeqCst) == 0
+    }
+
+    /// Takes note of the bell, which is silent again until the next ring.
+    pub fn hear(&self) {
+        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
+    }
+
+    fn ring(&self) {
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
 }

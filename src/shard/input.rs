@@ -312,7 +312,6 @@ impl Shard {
                 self.answer_now(conn, xid, None, out);
             }
             None => {
-                self.stats.auth_failed += 1;
                 self.answer_now(conn, xid, Some(ErrorCode::AuthFailed), out);
                 self.fault(conn, "authentication failed", false, now, out);
             }

@@ -98,7 +98,6 @@ struct ShardStats {
     received: u64,
     sent: u64,
     response_sizes: Sizes,
-    auth_failed: u64,
 }
 
 impl Shard {
@@ -175,7 +174,7 @@ impl Shard {
         match mail {
             ToShard::Batch(entries) => self.on_batch(&entries, now, out),
             ToShard::Serve(serve) => self.on_serve(serve, out),
-            ToShard::Reset { tree, zxid } => (self.tree, self.applied) = (*tree, zxid),
+            ToShard::Reset(past) => (self.tree, self.applied) = (past.tree, past.zxid),
             ToShard::Survey { ticket, kind } => {
                 let report = Box::new(self.report(kind));
                 out.mail.push(ToReplica::Surveyed { ticket, shard: self.settings.shard, report });

@@ -24,7 +24,6 @@ impl Shard {
             response_sizes: self.stats.response_sizes,
             connection_count: self.conns.live() as u64,
             outstanding_count: self.outstanding as u64,
-            auth_failed_count: self.stats.auth_failed,
             connection_drop_probability: self.bucket.drop_probability(),
             watch_count: self.watches.watch_count() as u64,
             tree: (self.settings.shard == ShardId(0)).then(|| self.tree_report(kind)),

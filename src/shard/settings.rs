@@ -45,6 +45,7 @@ impl Settings {
         Settings {
             shard,
             shard_count,
+            serves_from_start: true,
             frame_bytes_max: JUTE_MAXBUFFER,
             field_bytes_max: 2 * JUTE_MAXBUFFER,
             session_timeout_min_ms: tick_ms.saturating_mul(2),

@@ -4,7 +4,7 @@ use super::model::Model;
 use super::rng::Rng;
 use super::server::{Media, Server};
 use super::talk::garbage;
-use super::world::{Happening, Hearing, World};
+use super::world::{Happening, Hearing, Sabotage, World};
 use crate::base::{ShardId, Zxid};
 use crate::prep::Rules;
 use crate::replica::{self, ReaperSettings, SnapshotSettings};
@@ -40,6 +40,8 @@ pub struct Plan {
     pub failing_snapshots: bool,
     pub stalls: bool,
     pub hostile: bool,
+    /// Clients set quotas, and the server enforces them.
+    pub quotas: bool,
 }
 
 impl Plan {
@@ -69,14 +71,20 @@ impl Plan {
             failing_snapshots: dice.chance(300),
             stalls: dice.chance(300),
             hostile: dice.chance(500),
+            quotas: dice.chance(300),
         }
     }
 
     fn replica_settings(&self) -> replica::Settings {
         replica::Settings {
+            ensemble: None,
             reconfig_enabled: false,
             slow_sync_ms: 1000,
-            rules: Rules { auth: AuthRules::default(), extended_types: self.extended_types, enforce_quota: false },
+            rules: Rules {
+                auth: AuthRules::default(),
+                extended_types: self.extended_types,
+                enforce_quota: self.quotas,
+            },
             tick_ms: self.tick_ms as u64,
             server_id: 1,
             shard_count: self.shard_count,
@@ -245,7 +253,8 @@ impl World {
         if self.server.is_some() {
             return Ok(());
         }
-        let (now, seed, settings) = (self.clock(), self.dice.next(), self.plan.replica_settings());
+        let (now, seed, mut settings) = (self.clock(), self.dice.next(), self.plan.replica_settings());
+        settings.rules.enforce_quota &= self.options.sabotage != Some(Sabotage::QuotaIgnored);
         let media = Media { disk: &self.disk, hide: 0 };
         let booted = match replica::boot(&media, settings, seed, now) {
             Ok(booted) => booted,
@@ -285,10 +294,7 @@ impl World {
                 Shard::new(self.plan.shard_settings(shard), tree, Zxid(applied), now.mono)
             })
             .collect();
-        let mut server = Server::new(booted.replica, shards, applied);
-        // A segment may be older than the first snapshot: a cut in the middle of the first start.
-        server.open_snapshot = !self.disk.snapshot_zxids().is_empty();
-        self.server = Some(server);
+        self.server = Some(Server::new(booted.replica, shards, applied));
         let life = self.life;
         self.plan_in(0, Happening::ReplicaTick { life });
         for shard in 0..usize::from(self.plan.shard_count) {

@@ -45,9 +45,11 @@ pub struct Expired {
 }
 
 impl Commits {
-    pub fn new(extended_types: bool, never_used_ms: Option<i64>) -> Commits {
+    pub fn new(extended_types: bool, never_used_ms: Option<i64>, quotas: bool) -> Commits {
+        let mut model = Model::new();
+        model.quotas = quotas;
         Commits {
-            model: Model::new(),
+            model,
             ledger: BTreeMap::new(),
             sent: BTreeMap::new(),
             last_xid: BTreeMap::new(),
@@ -196,7 +198,7 @@ mod tests {
     /// Nights 139, 250, 339 and 354: the one excuse, and that there is no other.
     #[test]
     fn only_writes_behind_an_unanswered_handshake_may_come_late() {
-        let mut commits = Commits::new(true, None);
+        let mut commits = Commits::new(true, None, false);
         assert!(commits.judge_order(1, 5, 10, false).is_ok());
         assert!(commits.judge_order(1, 6, 10, false).is_ok());
         assert!(commits.judge_order(1, 6, 10, false).is_err(), "twice");

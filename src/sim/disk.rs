@@ -13,7 +13,7 @@ use crate::journal::{Batch, SegmentId};
 pub const SECTOR_BYTES: usize = 512;
 
 /// A snapshot file that is being written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Draft {
     zxid: Zxid,
     bytes: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct Preparing {
     pub recycle: Option<SegmentId>,
 }
 
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct Disk {
     segments: BTreeMap<u64, Vec<u8>>,
     snapshots: BTreeMap<i64, Vec<u8>>,
@@ -49,6 +49,7 @@ pub struct Disk {
     before_last: Option<(u64, u64, i64)>,
 }
 
+#[derive(Clone)]
 enum Unlinked {
     Segment(u64, Vec<u8>),
     Snapshot(i64, Vec<u8>),

@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use super::client::Op;
 use super::model::{Model, Node, next_version};
+use super::quotas::{QUOTA_EXCEEDED, usage_node};
 use crate::base::{Acl, Id, Perms};
 use crate::codec::txn::{CreateKind, Txn, TxnHeader};
 
@@ -51,6 +52,7 @@ fn multi(model: &mut Model, header: &TxnHeader, ops: &[Op], ids: &[Id], extended
             touched
                 .insert(parent_of(path).map_or("/", |parent| if parent.is_empty() { "/" } else { parent }).to_string());
             touched.insert(path.to_string());
+            touched.extend(usage_node(path).map(str::to_string));
         }
         if let Err(why) = model.apply_one(header, &txn) {
             unreachable!("judged legal, but {why}");
@@ -91,6 +93,9 @@ fn single(model: &Model, op: &Op, ids: &[Id], extended: bool) -> Result<Txn<'sta
         Op::SetData { path, data, version } => {
             let node = found_valid(model, path)?;
             require(node, ids, Perms::WRITE)?;
+            let before = node.data.as_ref().map_or(0, |data| data.len());
+            let after = data.as_ref().map_or(0, Vec::len);
+            within_quota(model, path, 0, after as i64 - before as i64)?;
             let version = version_after(node.version, *version)?;
             Ok(Txn::SetData { path: Cow::Owned(path.clone()), data: data.clone().map(Cow::Owned), version })
         }
@@ -151,6 +156,7 @@ fn create(
     if parent.session().is_some() {
         return Err(-108);
     }
+    within_quota(model, &path, 1, data.map_or(0, <[u8]>::len) as i64)?;
     let kind = match code {
         19 => CreateKind::Container,
         21 => CreateKind::Ttl { ttl_ms: ttl },
@@ -163,6 +169,10 @@ fn create(
         acl: Cow::Owned(acl),
         parent_cversion: parent.cversion.wrapping_add(1),
     })
+}
+
+fn within_quota(model: &Model, path: &str, count_more: i64, bytes_more: i64) -> Result<(), i32> {
+    if model.quota_allows(path, count_more, bytes_more) { Ok(()) } else { Err(QUOTA_EXCEEDED) }
 }
 
 fn found<'m>(model: &'m Model, path: &str) -> Result<&'m Rc<Node>, i32> {

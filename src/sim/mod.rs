@@ -29,7 +29,10 @@ mod judge;
 mod line;
 mod model;
 mod net;
+mod quotas;
 mod reads;
+#[cfg(test)]
+mod rebase;
 mod rng;
 mod server;
 mod talk;

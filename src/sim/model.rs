@@ -97,6 +97,8 @@ pub struct Model {
     steps: Vec<Step>,
     digest: i64,
     triggers: Vec<Trigger>,
+    /// Hard limits are enforced.
+    pub quotas: bool,
 }
 
 impl Model {
@@ -108,6 +110,7 @@ impl Model {
             steps: Vec::new(),
             digest: 0,
             triggers: Vec::new(),
+            quotas: false,
         };
         let open = Rc::new(vec![Acl { perms: Perms::ALL, id: crate::base::Id::new("world", "anyone") }]);
         let read_only = Rc::new(vec![Acl { perms: Perms::READ, id: crate::base::Id::new("world", "anyone") }]);
@@ -207,6 +210,12 @@ impl Model {
         self.nodes.iter().filter_map(move |(path, versions)| Some((path.as_str(), at(versions, zxid)?)))
     }
 
+    /// Every znode there is now whose path is `first` or sorts after it.
+    pub(super) fn nodes_from(&self, first: &str) -> impl Iterator<Item = (&str, &Rc<Node>)> {
+        let from = (std::ops::Bound::Included(first), std::ops::Bound::Unbounded);
+        self.nodes.range::<str, _>(from).filter_map(|(path, versions)| Some((path.as_str(), at(versions, i64::MAX)?)))
+    }
+
     /// Paths of the session's ephemerals at `zxid`, sorted.
     pub fn ephemerals_at(&self, session: i64, zxid: i64) -> Vec<&str> {
         self.tree_at(zxid).filter(|(_, node)| node.session() == Some(session)).map(|(path, _)| path).collect()
@@ -276,6 +285,7 @@ impl Model {
                 node.data = data.as_ref().map(|bytes| Rc::from(&bytes[..]));
                 self.triggers.push(Trigger::DataChanged(path.to_string(), node.acl.clone()));
                 self.put(zxid, path, Some(node));
+                self.settle_usage(zxid, path);
                 Ok(())
             }
             Txn::SetAcl { path, acl, version } => {
@@ -346,6 +356,7 @@ impl Model {
         self.triggers.push(Trigger::ChildrenChanged(parent_path.to_string(), parent.acl.clone()));
         self.put(zxid, parent_path, Some(parent));
         self.put(zxid, path, Some(node));
+        self.settle_usage(zxid, path);
         Ok(())
     }
 
@@ -362,10 +373,11 @@ impl Model {
         self.triggers.push(Trigger::ChildrenChanged(parent_path.to_string(), parent.acl.clone()));
         self.put(zxid, parent_path, Some(parent));
         self.put(zxid, path, None);
+        self.settle_usage(zxid, path);
         Ok(())
     }
 
-    fn put(&mut self, zxid: i64, path: &str, node: Option<Node>) {
+    pub(super) fn put(&mut self, zxid: i64, path: &str, node: Option<Node>) {
         let before = self.node(path).map_or(0, |node| node_digest(path, node));
         let after = node.as_ref().map_or(0, |node| node_digest(path, node));
         self.digest = self.digest.wrapping_sub(before).wrapping_add(after);

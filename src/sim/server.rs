@@ -25,9 +25,6 @@ pub struct Server {
     to_shard: Vec<Mailbox<ToShard>>,
     /// Until when each shard, and last the replica, is stopped.
     pub stopped_until: Vec<u64>,
-    /// What must land before clients are let in: the first batch, and on an empty disk the first snapshot.
-    pub open_batch: bool,
-    pub open_snapshot: bool,
 }
 
 /// A one-way queue between two machines.
@@ -52,13 +49,12 @@ impl Server {
             to_replica: (0..count).map(|_| Mailbox::default()).collect(),
             to_shard: (0..count).map(|_| Mailbox::default()).collect(),
             stopped_until: vec![0; count + 1],
-            open_batch: false,
-            open_snapshot: true,
         }
     }
 
+    /// Are clients let in?
     pub fn is_open(&self) -> bool {
-        self.open_batch && self.open_snapshot
+        self.replica.may_serve()
     }
 
     pub fn stopped_until(&self, shard: usize) -> u64 {
@@ -142,9 +138,6 @@ impl World {
                     }
                 }
                 self.note(|| format!("batch {} landed", batch.0));
-                if let Some(server) = &mut self.server {
-                    server.open_batch = true;
-                }
                 self.replica_turn(|replica, now, out| replica.on_batch_landed(batch, now, out))
             }
             Happening::WriteFails { .. } => {
@@ -165,9 +158,6 @@ impl World {
                 self.disk.snapshot_done();
                 self.summary.snapshots += 1;
                 self.note(|| format!("snapshot of {zxid} written"));
-                if let Some(server) = &mut self.server {
-                    server.open_snapshot = true;
-                }
                 self.replica_turn(|replica, now, _| replica.on_snapshot_written(zxid, now))
             }
             Happening::SnapshotFails { zxid, .. } => {
@@ -510,8 +500,7 @@ impl World {
     /// A step of a snapshot, which may fail instead.
     fn plan_snapshot(&mut self, latency: u64, step: Happening) {
         let life = self.life;
-        let fails = self.plan.failing_snapshots && self.server.as_ref().is_some_and(Server::is_open);
-        match self.disk.draft_zxid().filter(|_| fails && self.disk_dice.chance(100)) {
+        match self.disk.draft_zxid().filter(|_| self.plan.failing_snapshots && self.disk_dice.chance(100)) {
             Some(zxid) => self.plan_in(latency, Happening::SnapshotFails { life, zxid }),
             None => self.plan_in(latency, step),
         }

@@ -3,6 +3,7 @@
 use super::client::Op;
 use super::line::KNOWN_DIGESTS;
 use super::model::Model;
+use super::quotas;
 use super::rng::Rng;
 use crate::base::{Acl, Id, Perms};
 
@@ -34,11 +35,14 @@ const UNKNOWN: [i32; 6] = [0, 10, 13, 23, 99, 1000];
 
 /// The next request of a client. `ephemerals` says whether it may still want some.
 pub fn next(dice: &mut Rng, model: &Model) -> Op {
+    if model.quotas && dice.chance(40) {
+        return quotas::ask(dice);
+    }
     match dice.weighted(&[24, 10, 14, 3, 10, 6, 8, 14, 8, 4, 3, 2, 2, 2, 6, 3, 3, 2, 1]) {
         0 => create(dice, model),
-        1 => Op::Delete { path: path(dice, model), version: version(dice) },
-        2 => Op::SetData { path: path(dice, model), data: data(dice), version: version(dice) },
-        3 => Op::SetAcl { path: path(dice, model), acl: acl(dice), version: version(dice) },
+        1 => Op::Delete { path: target(dice, model), version: version(dice) },
+        2 => Op::SetData { path: target(dice, model), data: data(dice), version: version(dice) },
+        3 => Op::SetAcl { path: target(dice, model), acl: acl(dice), version: version(dice) },
         4 => Op::Multi((0..dice.between(0, 5)).map(|_| multi_op(dice, model)).collect()),
         5 => Op::Sync { path: path(dice, model) },
         6 => Op::Exists { path: path(dice, model), watch: dice.chance(400) },
@@ -123,8 +127,8 @@ fn multi_op(dice: &mut Rng, model: &Model) -> Op {
                 return op;
             }
         },
-        4..7 => Op::SetData { path: path(dice, model), data: data(dice), version: version(dice) },
-        7 => Op::Delete { path: path(dice, model), version: version(dice) },
+        4..7 => Op::SetData { path: target(dice, model), data: data(dice), version: version(dice) },
+        7 => Op::Delete { path: target(dice, model), version: version(dice) },
         _ => Op::Check { path: path(dice, model), version: version(dice) },
     }
 }
@@ -137,11 +141,21 @@ fn new_path(dice: &mut Rng, model: &Model, sequential: bool) -> String {
     if !below_something {
         return (*dice.pick(&PATHS)).into();
     }
-    let parent = path(dice, model);
+    let parent = target(dice, model);
     let parent = parent.trim_end_matches('/');
     match sequential && dice.chance(300) {
         true => format!("{parent}/"),
         false => format!("{parent}/{}", dice.pick(&["n", "m", "seq-"])),
+    }
+}
+
+/// What a write names. The znodes of quotas are written by [`quotas::ask`] alone.
+fn target(dice: &mut Rng, model: &Model) -> String {
+    loop {
+        let path = path(dice, model);
+        if !path.starts_with("/zookeeper/quota/") {
+            return path;
+        }
     }
 }
 

@@ -24,6 +24,8 @@ pub enum Sabotage {
     LyingDisk,
     /// A watch event leaves after the reply it should precede.
     EventAfterReply,
+    /// Hard limits refuse nothing.
+    QuotaIgnored,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -231,7 +233,7 @@ impl World {
             .collect();
         World {
             options,
-            commits: Commits::new(plan.extended_types, plan.never_used_ms),
+            commits: Commits::new(plan.extended_types, plan.never_used_ms, plan.quotas),
             plan,
             dice,
             net_dice,

@@ -8,6 +8,7 @@ use crate::base::{Acl, Id, SessionId, WallMs, Zxid, open_acl};
 use crate::codec::Malformed;
 use crate::codec::jute::decode_utf8;
 use crate::codec::partial::{Lack, Partial};
+use crate::journal::SegmentId;
 use crate::tree::{AclId, Meta, OwnerRules, Tree, TreeLoader, Znode};
 
 /// Reads a state that Apache wrote; it may be fuzzy (spec: disk formats 4).
@@ -137,7 +138,16 @@ impl StreamReader {
         let tree = self.loader.finish().map_err(bad)?;
         let max_session = self.sessions.iter().map(|(id, _)| *id).max().unwrap_or(SessionId::NONE);
         let digest = tree.digest();
-        Ok(Loaded { tree, sessions: self.sessions, zxid, max_session, digest, wall })
+        Ok(Loaded {
+            tree,
+            sessions: self.sessions,
+            zxid,
+            max_session,
+            digest,
+            wall,
+            floor: SegmentId::default(),
+            journal: 0,
+        })
     }
 
     /// Takes one item. Items are small enough that trying again with more bytes costs nothing to speak of: a table

@@ -6,19 +6,24 @@
 //! Does not know: what a transaction means, when something is durable (it is told), or what a socket is.
 
 mod cadence;
+mod election;
 mod history;
 mod leader;
 mod learner;
+mod mesh;
+mod mesh_peer;
+mod quorum;
+mod view;
+mod view_text;
+mod vote;
 
+pub use election::{Election, ElectionEffect, ElectionSettings};
 pub use history::{History, Plan};
 pub use leader::{Leader, LeaderEffect, LearnerReport, Timing};
 pub use learner::{Learner, LearnerEffect, Summary};
-pub mod election;
-pub mod view;
-pub mod vote;
-
-mod quorum;
-mod view_text;
+pub use mesh::{LinkIds, Mesh, MeshEffect, MeshSettings};
+pub use view::{Member, MemberAddress, View};
+pub use vote::Vote;
 
 #[cfg(test)]
 mod election_tests;

@@ -213,7 +213,10 @@ fn unescape(chars: &mut std::str::Chars<'_>) -> Result<char, String> {
         Some('f') => '\u{c}',
         Some('u') => {
             let digits: String = chars.take(4).collect();
-            let code = u32::from_str_radix(&digits, 16).map_err(|_| format!("\\u{digits}: not a character"))?;
+            if digits.len() != 4 || !digits.chars().all(|c| c.is_ascii_hexdigit()) {
+                return Err(format!("\\u{digits}: not a character"));
+            }
+            let code = u32::from_str_radix(&digits, 16).expect("four hexadecimal digits");
             char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER)
         }
         Some(c) => c,

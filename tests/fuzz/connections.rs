@@ -8,18 +8,17 @@ use super::dice::{Dice, join, split};
 use super::txns::RULES;
 use super::wire;
 use ringkeeper::admin::Whitelist;
-use ringkeeper::base::{ConnId, Instant, Now, ShardId, WallMs, Zxid, limits};
+use ringkeeper::base::{ConnId, Instant, Now, ShardId, WallMs, limits};
 use ringkeeper::codec::opcode::OpCode;
 use ringkeeper::codec::reply::framed;
 use ringkeeper::codec::{Reader, Writer, frame};
-use ringkeeper::journal::{BatchId, DiskEffect, SegmentId};
+use ringkeeper::journal::{BatchId, DiskEffect};
 use ringkeeper::mail::{ShardReport, SurveyKind, ToReplica, ToShard};
 use ringkeeper::prep::Rules;
-use ringkeeper::replica::{self, BootMedia, ReaperSettings, Replica, SnapshotSettings, boot};
+use ringkeeper::replica::{self, NoMedia, ReaperSettings, Replica, SnapshotSettings, boot};
 use ringkeeper::shard::{self, Shard};
 use ringkeeper::snapshot;
 use ringkeeper::tree::auth::AuthRules;
-use std::io::{self, Read};
 
 pub const WORDS: Target = Target { name: "words", make: make_words, run };
 pub const CONNECTIONS: Target = Target { name: "connections", make: make_streams, run };
@@ -246,26 +245,6 @@ struct World {
     snapshot: Vec<u8>,
 }
 
-struct EmptyDisk;
-
-impl BootMedia for EmptyDisk {
-    fn snapshots(&self) -> io::Result<Vec<Zxid>> {
-        Ok(Vec::new())
-    }
-
-    fn read_snapshot(&self, _: Zxid) -> io::Result<Box<dyn Read>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-
-    fn segments(&self) -> io::Result<Vec<SegmentId>> {
-        Ok(Vec::new())
-    }
-
-    fn read_segment(&self, _: SegmentId) -> io::Result<Vec<u8>> {
-        Err(io::ErrorKind::NotFound.into())
-    }
-}
-
 fn replica_settings() -> replica::Settings {
     replica::Settings {
         reconfig_enabled: false,
@@ -288,7 +267,7 @@ fn replica_settings() -> replica::Settings {
 impl World {
     fn new() -> World {
         let now = Now { mono: Instant(1_000_000_000), wall: WallMs(1_700_000_000_000) };
-        let booted = boot(&EmptyDisk, replica_settings(), 1, now).unwrap_or_else(|error| panic!("{error}"));
+        let booted = boot(&NoMedia, replica_settings(), 1, now).unwrap_or_else(|error| panic!("{error}"));
         let replica = booted.replica;
         let settings =
             shard::Settings { words: Whitelist::parse(Some("*"), false), ..shard::Settings::defaults(SHARD, 1, 2000) };

@@ -136,6 +136,7 @@ impl Leader {
         now: Instant,
         out: &mut Vec<LeaderEffect>,
     ) -> Result<(), &'static str> {
+        let epoch_zxid = self.epoch_zxid();
         let state = self.links.get_mut(&link).expect("its packet was just read");
         let data = packet.data.as_deref().unwrap_or_default();
         match (packet.kind, state.stage) {
@@ -145,7 +146,7 @@ impl Leader {
             (_, LinkStage::Greeting) => Err("its first packet is no FOLLOWERINFO or OBSERVERINFO"),
             (PacketKind::AckEpoch, LinkStage::Informed) => self.on_ack_epoch(link, &packet, now, out),
             (_, LinkStage::Waiting | LinkStage::Informed | LinkStage::Promised) => Err("it spoke before its turn"),
-            (PacketKind::Ack, LinkStage::Syncing) if packet.zxid == self.epoch_zxid() => {
+            (PacketKind::Ack, LinkStage::Syncing) if packet.zxid == epoch_zxid => {
                 state.stage = LinkStage::Acked;
                 self.on_new_leader_ack(now, out);
                 Ok(())

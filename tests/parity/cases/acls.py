@@ -12,7 +12,7 @@ def normalised(s):
     lists = ([], None, [(31, "world", "anyone")] * 2, [(31, "world", "anyone"), (1, "world", "anyone")], [(31, "world", "other")],
              [(31, None, "anyone")], [(31, "world", None)], [(31, "", "")], [(31, "auth", "")], [(31, "auth", "x")],
              [(31, "digest", DIGEST)], [(31, "digest", "user")], [(31, "digest", "a:b:c")], [(31, "digest", "")], [(31, "digest", ":")],
-             [(31, "digest", ":x")], [(31, "digest", "x:")], [(31, "digest", "x:y:")], [(31, "digest", None)],
+             [(31, "digest", ":x")], [(31, "digest", "x:")], [(31, "digest", "x:y:")], [(31, "digest", None)], [(31, "ip", None)], [(31, "nope", None)], [(31, "super", None)],
              [(31, "super", "")], [(31, "nope", "x")], [(31, "sasl", "u")], [(31, "x509", "CN=a")], [(0, "world", "anyone")],
              [(-1, "world", "anyone")], [(64, "world", "anyone")], [(31, "World", "anyone")])
     for number, acl in enumerate(lists):
