@@ -40,8 +40,7 @@ impl<M: Machine> Cluster<M> {
             .collect();
         let world = self.now;
         let this = &mut self.members[member];
-        let mut server = Server::new(booted.machine, shards, zxid.max(0));
-        server.open_snapshot = !this.disk.snapshot_zxids().is_empty();
+        let server = Server::new(booted.machine, shards, zxid.max(0));
         this.server = Some(server);
         (this.has_lived, this.dark, this.since) = (true, false, world);
         self.ears.last_fault = self.now;
@@ -56,6 +55,9 @@ impl<M: Machine> Cluster<M> {
     fn judge_boot(&mut self, member: usize, zxid: i64, digest: i64) -> Result<(), String> {
         let this = &mut self.members[member];
         if !M::SPEAKS_ZAB {
+            if zxid < this.durable {
+                return Err(format!("member {member} comes back at {zxid}, {} was on its disk", this.durable));
+            }
             (this.durable, this.logged) = (zxid, zxid);
             return Ok(());
         }
@@ -129,6 +131,6 @@ impl<M: Machine> Cluster<M> {
         self.summary.lost_disks += 1;
         let this = &mut self.members[member];
         (this.disk, this.epochs) = (Disk::default(), EpochFiles::default());
-        (this.lost, this.durable, this.logged) = (true, 0, 0);
+        (this.lost, this.durable, this.logged, this.floor) = (true, 0, 0, 0);
     }
 }

@@ -5,6 +5,7 @@ use super::machine::Machine;
 use super::world::Cluster;
 use crate::base::{SessionId, Zxid};
 use crate::codec::txn::{self, Txn};
+use crate::snapshot;
 
 impl<M: Machine> Cluster<M> {
     /// The batch under way is on the disk.
@@ -22,7 +23,12 @@ impl<M: Machine> Cluster<M> {
     pub(super) fn snapshot_named(&mut self, member: usize, zxid: i64) -> Result<(), String> {
         self.summary.snapshots += 1;
         self.note(|| format!("member {member}: snapshot of {zxid:#x} written"));
-        if M::SPEAKS_ZAB && !self.history.holds(self.members[member].durable, zxid) {
+        let this = &mut self.members[member];
+        let head = this.disk.snapshot(Zxid(zxid)).map(|bytes| snapshot::read_head(&bytes[..]));
+        let floor = head.and_then(Result::ok).map_or(0, |head| head.floor.0);
+        // A higher floor: from here on this is the history, and the journal before it does not count.
+        if M::SPEAKS_ZAB && floor > this.floor {
+            this.floor = floor;
             self.members[member].durable = zxid;
             self.members[member].logged = zxid;
             self.history.on_durable(member, zxid);

@@ -87,7 +87,7 @@ impl<M: Machine> Cluster<M> {
     }
 
     fn connect(&mut self, number: usize) -> Result<(), String> {
-        let up: Vec<usize> = (0..self.members.len()).filter(|member| self.members[*member].is_open()).collect();
+        let up: Vec<usize> = (0..self.members.len()).filter(|member| self.is_open(*member)).collect();
         if up.is_empty() {
             return Ok(());
         }
@@ -118,6 +118,11 @@ impl<M: Machine> Cluster<M> {
             self.ask(number, ops);
         }
         Ok(())
+    }
+
+    /// Whether its clients' port is listened to.
+    fn is_open(&self, member: usize) -> bool {
+        self.members[member].server.as_ref().is_some_and(|server| server.machine.may_serve())
     }
 
     fn open_visit(&mut self, number: usize, member: usize, hello: Hello) -> Result<u64, String> {

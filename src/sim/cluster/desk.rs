@@ -323,7 +323,7 @@ mod tests {
     }
 
     fn history() -> History {
-        History::new(Commits::new(true, None), 0b111, true)
+        History::new(Commits::new(true, None, false), 0b111, true)
     }
 
     #[test]
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn nobody_serves_without_a_quorum() {
-        let mut history = History::new(Commits::new(true, None), 0b11111, true);
+        let mut history = History::new(Commits::new(true, None, false), 0b11111, true);
         let mut desk = taken(&mut history);
         let told = desk.on_leader(&packet(UP_TO_DATE, -1, None), &standing(0, 0, 1), 0, &mut history);
         assert!(told.is_err_and(|why| why.contains("without a quorum")));

@@ -2,13 +2,14 @@
 //! mailboxes. Every effect is a place where the power may be cut.
 
 use super::super::disk::{Preparing, records};
-use super::machine::Machine;
+use super::machine::{Machine, MemberMedia};
+use super::member::Member;
 use super::world::{Cluster, Happening, News};
 use super::Sabotage;
 use crate::base::{Now, ShardId};
 use crate::journal::{Batch, DiskEffect};
 use crate::mail::ToShard;
-use crate::replica::{EpochFile, PeerEffect, PeerNews};
+use crate::replica::{EpochFile, PeerEffect, PeerNews, Reload};
 use crate::{codec::txn, replica};
 
 impl<M: Machine> Cluster<M> {
@@ -38,9 +39,6 @@ impl<M: Machine> Cluster<M> {
                     self.disk_lands(member)?;
                 }
                 self.note(|| format!("member {member}: batch {} landed", batch.0));
-                if let Some(server) = &mut self.members[member].server {
-                    server.open_batch = true;
-                }
                 self.replica_turn(member, |machine, now, out| machine.on_batch_landed(batch, now, out))
             }
             News::DiskLands => self.disk_lands(member),
@@ -61,9 +59,6 @@ impl<M: Machine> Cluster<M> {
             News::SnapshotDone(zxid) => {
                 self.members[member].disk.snapshot_done();
                 self.snapshot_named(member, zxid.0)?;
-                if let Some(server) = &mut self.members[member].server {
-                    server.open_snapshot = true;
-                }
                 self.replica_turn(member, |machine, now, out| machine.on_snapshot_written(zxid, now, out))
             }
             News::EpochLands => match self.members[member].epochs.land()? {
@@ -130,6 +125,9 @@ impl<M: Machine> Cluster<M> {
                 return Ok(());
             }
         }
+        if let Some(what) = out.reload {
+            self.reload(member, what)?;
+        }
         if let Some(halt) = out.halt {
             if !self.members[member].must_halt {
                 return Err(format!("member {member} stops without a reason: {}", halt.0));
@@ -137,6 +135,16 @@ impl<M: Machine> Cluster<M> {
             self.members[member].fuse = Some(0);
         }
         Ok(())
+    }
+
+    /// The disk is read again, as it is now.
+    fn reload(&mut self, member: usize, what: Reload) -> Result<(), String> {
+        self.note(|| format!("member {member}: reload {what:?}"));
+        let Member { disk, epochs, server, clock, .. } = &mut self.members[member];
+        let Some(server) = server else { return Ok(()) };
+        let mut out = replica::Effects::default();
+        server.machine.on_reload(what, &MemberMedia { disk, epochs }, clock.now(self.now), &mut out);
+        self.carry_out(member, out)
     }
 
     fn peer_effect(&mut self, member: usize, effect: PeerEffect) -> Result<(), String> {
@@ -187,7 +195,11 @@ impl<M: Machine> Cluster<M> {
                 self.plan_member(member, latency, News::SnapshotDone(zxid));
             }
             DiskEffect::SnapshotAbort { .. } => self.members[member].disk.snapshot_abort(),
-            DiskEffect::DeleteSnapshot(zxid) => self.members[member].disk.delete_snapshot(zxid),
+            DiskEffect::DeleteSnapshot(zxid) | DiskEffect::SetAsideSnapshot(zxid) => {
+                self.members[member].disk.delete_snapshot(zxid);
+            }
+            // Under another name it is as good as gone.
+            DiskEffect::SetAsideSegment(segment) => self.members[member].disk.delete_segment(segment),
         }
         Ok(())
     }
@@ -222,12 +234,13 @@ impl<M: Machine> Cluster<M> {
 
     /// A record leaves for the journal: known, or new and its leader's (invariants 20, 21, 27).
     fn on_record(&mut self, member: usize, body: &[u8]) -> Result<(), String> {
+        if !M::SPEAKS_ZAB {
+            return Ok(());
+        }
         let zxid = txn::decode(body).map_err(|error| error.to_string())?.header.zxid.0;
-        if M::SPEAKS_ZAB {
-            let last = self.members[member].logged;
-            if self.history.on_sight(member, last, zxid, body)? {
-                self.judge_proposal(member, body)?;
-            }
+        let last = self.members[member].logged;
+        if self.history.on_sight(member, last, zxid, body)? {
+            self.judge_proposal(member, body)?;
         }
         self.members[member].logged = zxid;
         Ok(())

@@ -299,7 +299,7 @@ mod tests {
     const E2: i64 = 2 << 32;
 
     fn three() -> History {
-        let mut history = History::new(Commits::new(true, None), 0b111, true);
+        let mut history = History::new(Commits::new(true, None, false), 0b111, true);
         history.on_new_leader(1, reign(0, 0)).unwrap();
         for counter in 1..=3 {
             assert_eq!(history.on_sight(0, E1 + counter - 1, E1 + counter, &body(E1 + counter, counter)), Ok(true));

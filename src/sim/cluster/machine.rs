@@ -3,13 +3,15 @@
 //! [`Replica`] is that thing. The trait exists so that network, disks and clocks can be tried with something far
 //! simpler, whose behaviour is known by heart.
 
+use std::io::{self, Read};
+
 use super::super::disk::Disk;
 use super::super::server::Media;
 use super::epochs::EpochFiles;
 use crate::base::{Now, Zxid};
 use crate::journal::{BatchId, SegmentId};
 use crate::mail::ToReplica;
-use crate::replica::{self, BootMedia, Effects, PeerNews, Replica};
+use crate::replica::{self, BootMedia, Effects, Epochs, PeerNews, Reload, Replica};
 use crate::tree::Tree;
 
 /// What a member is started with.
@@ -49,6 +51,8 @@ pub trait Machine: Sized {
     fn applied(&self) -> Option<i64>;
     /// Every live session with its timeout, by id, if it can be told.
     fn sessions(&self) -> Option<Vec<(i64, i32)>>;
+    /// Whether clients may be let in.
+    fn may_serve(&self) -> bool;
     fn on_peer(&mut self, news: PeerNews<'_>, now: Now, out: &mut Effects);
     fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects);
     fn on_turn_end(&mut self, now: Now, out: &mut Effects);
@@ -59,17 +63,49 @@ pub trait Machine: Sized {
     fn on_snapshot_ready(&mut self, out: &mut Effects);
     fn on_snapshot_written(&mut self, zxid: Zxid, now: Now, out: &mut Effects);
     fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str);
+    fn on_reload(&mut self, what: Reload, media: &dyn BootMedia, now: Now, out: &mut Effects);
+}
+
+/// A member's disk as its replica reads it.
+pub struct MemberMedia<'a> {
+    pub disk: &'a Disk,
+    pub epochs: &'a EpochFiles,
+}
+
+impl BootMedia for MemberMedia<'_> {
+    fn snapshots(&self) -> io::Result<Vec<Zxid>> {
+        Media { disk: self.disk, hide: 0 }.snapshots()
+    }
+
+    fn read_snapshot(&self, zxid: Zxid) -> io::Result<Box<dyn Read>> {
+        Media { disk: self.disk, hide: 0 }.read_snapshot(zxid)
+    }
+
+    fn segments(&self) -> io::Result<Vec<SegmentId>> {
+        Media { disk: self.disk, hide: 0 }.segments()
+    }
+
+    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>> {
+        Media { disk: self.disk, hide: 0 }.read_segment(segment)
+    }
+
+    fn epochs(&self) -> io::Result<Epochs> {
+        let EpochFiles { accepted, current, current_tmp, .. } = *self.epochs;
+        Ok(Epochs { accepted, current, current_tmp })
+    }
 }
 
 impl Machine for Replica {
     const SPEAKS_ZAB: bool = true;
 
     fn boot(start: &Start<'_>, now: Now) -> Result<Booted<Replica>, String> {
-        let media = Media { disk: start.disk, hide: 0 };
+        let media = MemberMedia { disk: start.disk, epochs: start.epochs };
         let booted = replica::boot(&media as &dyn BootMedia, start.settings.clone(), start.seed, now)
             .map_err(|error| error.to_string())?;
-        let zxid = booted.replica.last_committed().0;
+        let damaged = booted.damaged.is_some();
+        let zxid = if damaged { -1 } else { booted.replica.last_durable().0 };
         let story = format!("{} replayed, torn {:?}", booted.replayed, booted.torn);
+        let story = format!("{story}, damaged {:?}", booted.damaged);
         Ok(Booted { machine: booted.replica, effects: booted.effects, zxid, story })
     }
 
@@ -85,7 +121,17 @@ impl Machine for Replica {
         None
     }
 
-    fn on_peer(&mut self, _news: PeerNews<'_>, _now: Now, _out: &mut Effects) {}
+    fn may_serve(&self) -> bool {
+        Replica::may_serve(self)
+    }
+
+    fn on_peer(&mut self, news: PeerNews<'_>, now: Now, out: &mut Effects) {
+        Replica::on_peer(self, news, now, out);
+    }
+
+    fn on_reload(&mut self, what: Reload, media: &dyn BootMedia, now: Now, out: &mut Effects) {
+        Replica::on_reload(self, what, media, now, out);
+    }
 
     fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects) {
         Replica::on_mail(self, mail, now, out);

@@ -24,9 +24,6 @@ pub struct Server<M> {
     pub to_shard: Vec<Mailbox<ToShard>>,
     /// Until when each shard, and last the replica, stands still.
     pub stopped_until: Vec<u64>,
-    /// What must land before clients are let in.
-    pub open_batch: bool,
-    pub open_snapshot: bool,
 }
 
 impl<M> Server<M> {
@@ -39,8 +36,6 @@ impl<M> Server<M> {
             to_replica: (0..count).map(|_| Mailbox::default()).collect(),
             to_shard: (0..count).map(|_| Mailbox::default()).collect(),
             stopped_until: vec![0; count + 1],
-            open_batch: false,
-            open_snapshot: true,
         }
     }
 
@@ -96,6 +91,8 @@ pub struct Member<M> {
     pub logged: i64,
     /// Ends what is on its disk.
     pub durable: i64,
+    /// The journal segment with which its history begins.
+    pub floor: u64,
     /// Its disk was damaged or replaced, and it has not caught up since: whatever it promised is void.
     pub lost: bool,
     /// When its life began, in microseconds.
@@ -122,6 +119,7 @@ impl<M> Member<M> {
             must_halt: false,
             logged: 0,
             durable: 0,
+            floor: 0,
             lost: false,
             since: 0,
             has_lived: false,
@@ -140,10 +138,6 @@ impl<M> Member<M> {
             current: self.epochs.current,
             votes: self.votes,
         }
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.server.as_ref().is_some_and(|server| server.open_batch && server.open_snapshot)
     }
 
     /// One effect is carried out; false when the power goes right after it.

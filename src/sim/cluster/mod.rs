@@ -37,6 +37,10 @@ mod peers;
 mod plan;
 mod rest;
 mod shards;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
 mod world;
 
 pub use world::Cluster;

@@ -1,11 +1,16 @@
 //! The kind of night a seed is, for an ensemble.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::super::rng::Rng;
-use crate::base::ShardId;
+use super::peers::{ELECTION_PORT, QUORUM_PORT, host};
+use crate::base::{ServerId, ShardId};
 use crate::prep::Rules;
-use crate::replica::{self, ReaperSettings, SnapshotSettings};
+use crate::replica::{self, EnsembleSettings, ReaperSettings, SnapshotSettings};
 use crate::shard;
 use crate::tree::auth::AuthRules;
+use crate::zab::{ElectionSettings, Member, MemberAddress, View};
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -30,6 +35,10 @@ pub struct Plan {
     pub think_us: u64,
     /// What may wait to be sent on one wire between members.
     pub wire_bytes_max: usize,
+    pub leader_serves: bool,
+    /// Committed transactions in memory for learners that lag: few, so that the disk and snapshots are used, too.
+    pub commit_log_count: usize,
+    pub log_sync: bool,
     // Faults, each in some nights only, so that each is also met alone.
     pub kills: bool,
     pub power_cuts: bool,
@@ -73,6 +82,9 @@ impl Plan {
             disk_delay_us: *dice.pick(&[20, 300, 3_000]),
             think_us: *dice.pick(&[5_000, 15_000, 40_000]),
             wire_bytes_max: *dice.pick(&[64 << 10, 1 << 20, 16 << 20]),
+            leader_serves: dice.chance(800),
+            commit_log_count: *dice.pick(&[5, 50, 500]),
+            log_sync: dice.chance(700),
             kills: dice.chance(600),
             power_cuts: dice.chance(600),
             partitions: dice.chance(600),
@@ -107,6 +119,9 @@ impl Plan {
 
     pub fn replica_settings(&self, member: usize) -> replica::Settings {
         replica::Settings {
+            ensemble: self.ensemble_settings(member),
+            heal_from_peers: self.votes.len() > 1,
+            commit_log_count: if self.votes.len() > 1 { self.commit_log_count } else { 0 },
             reconfig_enabled: false,
             slow_sync_ms: 1000,
             rules: Rules { auth: AuthRules::default(), extended_types: self.extended_types, enforce_quota: false },
@@ -130,8 +145,53 @@ impl Plan {
         }
     }
 
+    fn ensemble_settings(&self, member: usize) -> Option<EnsembleSettings> {
+        if self.votes.len() == 1 {
+            return None;
+        }
+        let members = self.votes.iter().enumerate().map(|(index, votes)| {
+            let id = ServerId(index as i64 + 1);
+            let address =
+                MemberAddress { host: host(index), quorum_port: QUORUM_PORT, election_port: ELECTION_PORT };
+            (id, Member { id, addresses: vec![address], observer: !votes, client: None })
+        });
+        let view = View {
+            members: members.collect(),
+            groups: BTreeMap::new(),
+            weights: BTreeMap::new(),
+            version: 0,
+        };
+        let tick_ms = self.tick_ms as u64;
+        Some(EnsembleSettings {
+            me: ServerId(member as i64 + 1),
+            observer: !self.votes[member],
+            view: Arc::new(view),
+            tick_ms,
+            init_limit_ticks: u64::from(self.init_limit),
+            sync_limit_ticks: u64::from(self.sync_limit),
+            connect_limit_ticks: u64::from(self.init_limit),
+            leader_connect_delay_ms: 100,
+            cnx_timeout_ms: 5 * tick_ms,
+            preamble_timeout_ms: tick_ms * u64::from(self.sync_limit),
+            election: ElectionSettings { notification_interval_max_ms: 2_000, ..ElectionSettings::default() },
+            epoch_wait_ms_max: None,
+            leader_serves: self.leader_serves,
+            commit_log_count: self.commit_log_count,
+            snapshot_size_factor: self.log_sync.then_some(0.33),
+            force_snapshot_sync: false,
+            snap_syncs_max: 10,
+            diff_syncs_max: 100,
+            observers_sync: true,
+            observer_reconnect_delay_ms: 0,
+            observer_election_delay_ms: 200,
+            multi_address: false,
+            field_bytes_max: 2 << 20,
+        })
+    }
+
     pub fn shard_settings(&self, shard: u16) -> shard::Settings {
         let mut settings = shard::Settings::defaults(ShardId(shard), self.shard_count, self.tick_ms);
+        settings.serves_from_start = self.votes.len() == 1;
         settings.words = crate::admin::Whitelist::parse(Some("*"), false);
         settings
     }

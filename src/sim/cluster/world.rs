@@ -167,7 +167,7 @@ impl<M: Machine> Cluster<M> {
         let members =
             plan.votes.iter().enumerate().map(|(id, votes)| Member::new(id, *votes, &plan, &mut clock_dice)).collect();
         let ears = Ears { grace_us: plan.tick_ms as u64 * 1000 + 100_000, ..Ears::default() };
-        let commits = Commits::new(plan.extended_types, plan.never_used_ms);
+        let commits = Commits::new(plan.extended_types, plan.never_used_ms, false);
         Cluster {
             options,
             history: History::new(commits, plan.voters(), M::SPEAKS_ZAB && plan.votes.len() > 1),
