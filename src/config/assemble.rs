@@ -405,14 +405,6 @@ fn settle_ensemble(draft: &mut Draft, outside: &dyn Outside) -> Result<(), Confi
         let at = own.place.clone();
         draft.warn(&at, text.to_lowercase().replacen("peertype", "peerType", 1));
     }
-    // The only place that refuses an ensemble; what a member is started with is in `runtime/ensemble.rs`.
-    let problem = format!(
-        "{} servers are listed, which makes this the member of an ensemble; ensembles are not supported yet",
-        lines.members.len()
-    );
-    let remedy =
-        "run it standalone by removing the server lines (or all but one), or keep Apache ZooKeeper for this ensemble";
-    draft.config.refusals.push(ConfigError::new(ConfigErrorKind::Ensemble, place, problem, remedy));
     draft.config.ensemble = Some(EnsembleConfig {
         my_id,
         members: lines.members,

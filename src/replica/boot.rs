@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::history::{Inventory, Rebuilt, State, owner_rules, rebuild};
 use super::rebase::Remains;
-use super::{Effects, Epochs, Replica, Settings, hearing::Hearing, reaper::Reaper, snapshots, survey};
+use super::ensemble::Ensemble;
+use super::{Effects, EpochError, Epochs, PeerEffect, Replica, Settings, judge_epochs, hearing::Hearing, reaper::Reaper, snapshots, survey};
 use crate::base::{Now, SessionId, Zxid};
 use crate::journal::{Damage, DiskEffect, Journal, JournalPosition, SegmentId};
 use crate::session::{SessionIds, SessionTable};
@@ -59,6 +60,7 @@ pub enum BootError {
     NoUsableSnapshot(Vec<String>),
     /// TTL nodes exist while the feature is off: they would be taken for ephemerals and deleted (UB-17).
     TtlNodesWithoutFeature,
+    Epochs(EpochError),
     /// No transaction and no snapshot on this disk has exactly the zxid asked for; `last` is the one before it.
     NotInHistory {
         wanted: Zxid,
@@ -86,6 +88,7 @@ impl std::fmt::Display for BootError {
                 "there are TTL nodes but extendedTypesEnabled=false: they would be deleted as ephemerals of a dead \
                  session; set extendedTypesEnabled=true",
             ),
+            BootError::Epochs(error) => error.fmt(f),
             BootError::NotInHistory { wanted, last } => {
                 write!(f, "this server's history has no zxid {wanted}; the last before it is {last}")
             }
@@ -104,9 +107,6 @@ pub struct Booted {
     pub replayed: u64,
     /// Where a write that was never acknowledged was cut off.
     pub torn: Option<(SegmentId, u64)>,
-    /// The last records behind the snapshot, as they stand in the journal, without gaps up to the last zxid: at most
-    /// [`Settings::commit_log_count`], and a few megabytes.
-    pub recent: Vec<(Zxid, Bytes)>,
     /// With [`Settings::heal_from_peers`]: why the data cannot be read. The replica is empty, writes nothing, and
     /// must not vote with this "history"; [`Replica::rebase`] gives it one, and sets the unreadable files aside.
     pub damaged: Option<String>,
@@ -147,7 +147,8 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
         effects.disk.extend(inventory.superfluous.into_iter().map(DiskEffect::DeleteSnapshot));
     }
     let replica = assemble(state, position, settings, kept, remains, seed, now);
-    let mut booted = Booted { replica, effects, replayed, torn, recent: recent.records.into(), damaged };
+    let mut booted = Booted { replica, effects, replayed, torn, damaged };
+    booted.join_ensemble(media, recent.records.into(), now)?;
     if booted.damaged.is_some() {
         booted.replica.journal.restart(Zxid::ZERO);
     } else if first_start {
@@ -157,6 +158,23 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     }
     booted.replica.write_next(now, &mut booted.effects);
     Ok(booted)
+}
+
+impl Booted {
+    /// A member votes with its epochs and remembers the end of its journal for learners that lack it.
+    fn join_ensemble(&mut self, media: &dyn BootMedia, recent: Vec<(Zxid, Bytes)>, now: Now) -> Result<(), BootError> {
+        let Some(settings) = self.replica.settings.ensemble.clone() else { return Ok(()) };
+        let last = self.replica.last_proposed;
+        let judged = judge_epochs(&media.epochs().map_err(BootError::io)?, last).map_err(BootError::Epochs)?;
+        let dataless = judged.is_ahead || self.damaged.is_some();
+        let mut ensemble = Ensemble::new(settings, (judged.accepted, judged.current), last, recent, dataless, now);
+        for (file, epoch) in judged.write {
+            ensemble.await_epoch();
+            self.effects.peer.push(PeerEffect::WriteEpoch { file, epoch });
+        }
+        self.replica.ensemble = Some(Box::new(ensemble));
+        Ok(())
+    }
 }
 
 /// A journal whose first segment is none of those on disk, and above every floor there.

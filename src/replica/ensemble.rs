@@ -83,6 +83,7 @@ impl Ensemble {
         (accepted_epoch, current_epoch): (i64, i64),
         last: Zxid,
         recent: Vec<(Zxid, Bytes)>,
+        is_dataless: bool,
         now: Now,
     ) -> Ensemble {
         let view = settings.view.clone();
@@ -106,12 +107,17 @@ impl Ensemble {
             forwarding: Forwarding::default(),
             is_astray: false,
             reload_asked: false,
-            is_dataless: false,
+            is_dataless,
             is_serving: false,
             looking_since: now.mono,
             election_ms: 0,
             settings,
         }
+    }
+
+    /// An epoch file is on its way to the disk.
+    pub(super) fn await_epoch(&mut self) {
+        self.epoch_writes += 1;
     }
 
     pub(super) fn next_link(&mut self) -> LinkId {
@@ -230,7 +236,7 @@ impl Replica {
             EpochFile::Current => ensemble.current_epoch,
         };
         assert!(epoch >= known, "{file:?} epoch goes back from {known} to {epoch}");
-        ensemble.epoch_writes += 1;
+        ensemble.await_epoch();
         out.peer.push(PeerEffect::WriteEpoch { file, epoch });
     }
 

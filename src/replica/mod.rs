@@ -110,7 +110,7 @@ impl Replica {
     /// May clients be let in? Not before the first batch of this start has landed: what recovery read may come from a
     /// page cache that was never synced, and a server whose disk cannot be written must not answer at all.
     pub fn may_serve(&self) -> bool {
-        self.settled && !self.failed
+        (self.settled || self.ensemble.is_some()) && !self.failed
     }
 
     /// News from a shard. Batches are formed in [`Replica::on_turn_end`].

@@ -1,21 +1,22 @@
 //! Carries out what the replica wants of its disk, and tells it how that went.
 //!
-//! Two tasks, so that nothing slow ever stands before the journal: one writes batches through glommio's ring, in
-//! the queue that also serves clients' waits; the other prepares segments, writes snapshots and deletes files on a
-//! blocking thread, in the background queue.
+//! Two ways, so that nothing slow ever stands before the journal: batches go to a thread of their own
+//! (`journal_thread.rs`); a task in the background queue prepares segments, writes snapshots and deletes files on a
+//! blocking thread of glommio's.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::files::{DataDirs, plain_words};
-use super::journal_file::{JournalFile, prepare_segment};
+use super::journal_file::prepare_segment;
+use super::journal_thread::JournalThread;
 use super::snapshot_file::SnapshotFile;
 use crate::base::Zxid;
-use crate::journal::{Batch, BatchId, DiskEffect, SegmentId};
+use crate::journal::{BatchId, DiskEffect, SegmentId};
 
 /// What became of a [`DiskEffect`].
 #[derive(Debug)]
@@ -40,26 +41,34 @@ pub struct DiskSettings {
     pub slow_write: Duration,
 }
 
-/// Where driver and disk tasks of one executor meet. Lives on: the replication core.
-#[derive(Default)]
+/// Where the driver of an executor meets those who carry out its disk's work. Lives on: the replication core.
 pub struct DiskPort {
-    batches: RefCell<VecDeque<Batch>>,
+    journal: JournalThread,
     chores: RefCell<VecDeque<DiskEffect>>,
     news: RefCell<Vec<DiskNews>>,
     /// Batches and segment preparations not yet answered.
     journal_pending: Cell<usize>,
-    writer: RefCell<Option<Waker>>,
     helper: RefCell<Option<Waker>>,
     driver: RefCell<Option<Waker>>,
 }
 
 impl DiskPort {
+    pub fn new(journal: JournalThread) -> DiskPort {
+        DiskPort {
+            journal,
+            chores: RefCell::default(),
+            news: RefCell::default(),
+            journal_pending: Cell::new(0),
+            helper: RefCell::default(),
+            driver: RefCell::default(),
+        }
+    }
+
     pub fn submit(&self, effect: DiskEffect) {
         match effect {
             DiskEffect::WriteBatch(batch) => {
                 self.journal_pending.update(|count| count + 1);
-                self.batches.borrow_mut().push_back(batch);
-                ring(&self.writer);
+                self.journal.write(batch);
             }
             chore => {
                 if matches!(chore, DiskEffect::PrepareSegment { .. }) {
@@ -73,10 +82,18 @@ impl DiskPort {
 
     /// Moves all news to the end of `out`.
     pub fn take_news(&self, out: &mut Vec<DiskNews>) {
+        let before = out.len();
+        self.journal.take_news(out);
+        self.journal_pending.update(|count| count - (out.len() - before));
         out.append(&mut self.news.borrow_mut());
     }
 
-    /// Ready when there is news; wakes the driver's task when there will be.
+    /// A batch has landed, or could not. The executor's bell is rung for that.
+    pub fn has_landed(&self) -> bool {
+        self.journal.has_news()
+    }
+
+    /// Ready when there is news of chores; wakes the driver's task when there will be.
     pub fn poll_news(&self, cx: &mut Context<'_>) -> Poll<()> {
         if !self.news.borrow().is_empty() {
             return Poll::Ready(());
@@ -91,15 +108,11 @@ impl DiskPort {
     }
 
     fn tell(&self, news: DiskNews) {
-        if matches!(news, DiskNews::Landed(_) | DiskNews::SegmentReady(_) | DiskNews::Failed(_)) {
+        if matches!(news, DiskNews::SegmentReady(_) | DiskNews::Failed(_)) {
             self.journal_pending.update(|count| count - 1);
         }
         self.news.borrow_mut().push(news);
         ring(&self.driver);
-    }
-
-    async fn next_batch(&self) -> Batch {
-        next(&self.batches, &self.writer).await
     }
 
     async fn next_chore(&self) -> DiskEffect {
@@ -122,46 +135,6 @@ async fn next<T>(queue: &RefCell<VecDeque<T>>, waker: &RefCell<Option<Waker>>) -
         }
     })
     .await
-}
-
-/// Writes the journal's batches, one at a time, in order. Never ends by itself.
-pub async fn write_batches(port: Rc<DiskPort>, settings: DiskSettings) {
-    let mut open: Option<JournalFile> = None;
-    loop {
-        let batch = port.next_batch().await;
-        let started = Instant::now();
-        let id = batch.id;
-        let bytes = batch.bytes.len();
-        match write_batch(&mut open, batch, &settings).await {
-            Ok(()) => {
-                let took = started.elapsed();
-                if took > settings.slow_write {
-                    tracing::warn!(
-                        took_ms = took.as_millis() as u64,
-                        bytes,
-                        "a journal write took long; clients wait for it, so give the journal a disk of its own (dataLogDir)"
-                    );
-                }
-                port.tell(DiskNews::Landed(id));
-            }
-            Err(what) => port.tell(DiskNews::Failed(what)),
-        }
-    }
-}
-
-async fn write_batch(open: &mut Option<JournalFile>, batch: Batch, settings: &DiskSettings) -> Result<(), String> {
-    let path = settings.dirs.segment_path(batch.segment);
-    let say =
-        |doing: &str, error: std::io::Error| format!("cannot {doing} {}: {}", path.display(), plain_words(&error));
-    if open.as_ref().is_none_or(|file| file.segment() != batch.segment) {
-        if let Some(old) = open.take() {
-            old.close().await;
-        }
-        let file = JournalFile::open(batch.segment, &path, settings.force_sync).await;
-        *open = Some(file.map_err(|error| say("open", error))?);
-    }
-    let file = open.as_mut().expect("opened above");
-    file.write(batch.offset, &batch.bytes).await.map_err(|error| say("write", error))
 }
 
 /// Everything that may take its time: new segments, snapshots, deletions. Never ends by itself.

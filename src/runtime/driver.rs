@@ -21,6 +21,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use super::accept::{Acceptor, Arrival};
 use super::clock;
 use super::disk::{DiskNews, DiskPort};
+use super::files::DataDirs;
 use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Outbox, Wake};
@@ -74,6 +75,8 @@ pub struct ReplicaSide<R> {
     /// Indexed by shard.
     pub to_shards: Vec<Post<ToShard>>,
     pub disk: Rc<DiskPort>,
+    /// The same disk, to be read again.
+    pub dirs: DataDirs,
     pub host: Arc<Board>,
     /// Connections to the other members; `None` when there are none.
     pub peers: Option<Peers>,
@@ -111,7 +114,7 @@ const TICK: u64 = u64::MAX - 1;
 const ACCEPT: u64 = u64::MAX - 2;
 
 /// How long turns may follow each other before the executor's other tasks, and its ring, are looked at.
-const BURST_MICROS: u64 = 200;
+const BURST_MICROS: u64 = 1_000;
 
 /// The stop waits this long for clients to take their last replies.
 const LAST_REPLIES_MS: u64 = 1_000;
@@ -179,9 +182,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             if busy {
                 busy_at = now.mono;
             }
-            // While the disk has work of ours the ring must be looked at soon, and a burst must not starve the
-            // executor's other tasks; otherwise the next turn follows at once, or after a look around.
-            let stay = if self.awaits_disk() {
+            // The next turn follows at once, or after a look around, but a burst must not starve the executor's other
+            // tasks.
+            let stay = if self.awaits_epoch() {
                 false
             } else if busy {
                 now.mono.micros_since(burst_since) < BURST_MICROS
@@ -370,6 +373,11 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         if let Some(halt) = self.replica_says.halt.take() {
             self.stop.halt(halt.0);
         }
+        if let Some(what) = self.replica_says.reload.take() {
+            // The member has no leader and serves nobody: the core may be busy with its disk for a while.
+            replica.machine.on_reload(what, &replica.dirs, now, &mut self.replica_says);
+            self.carry_out_replica(now);
+        }
     }
 
     /// Sends the turn's mail to other executors, one batch and at most one wake each.
@@ -452,10 +460,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         self.wake.awake();
     }
 
-    /// A batch or a segment is on its way to the disk, or its news on the way here.
-    fn awaits_disk(&self) -> bool {
-        self.replica.as_ref().is_some_and(|replica| !replica.disk.journal_is_idle())
-            || self.peers().is_some_and(Peers::awaits_disk)
+    /// An epoch file is being written by a task of this executor.
+    fn awaits_epoch(&self) -> bool {
+        self.peers().is_some_and(Peers::awaits_disk)
     }
 
     fn peers(&self) -> Option<&Peers> {
@@ -468,7 +475,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 || shard.arrivals.as_ref().is_some_and(Inbox::has_mail)
                 || (phase > Phase::Starting && shard.acceptor.as_ref().is_some_and(Acceptor::has_pending))
         });
-        let replica_has = self.replica.as_ref().is_some_and(|replica| replica.from_shards.iter().any(Inbox::has_mail));
+        let replica_has = self
+            .replica
+            .as_ref()
+            .is_some_and(|replica| replica.disk.has_landed() || replica.from_shards.iter().any(Inbox::has_mail));
         // A phase that has moved on, also by this executor's own doing.
         shard_has
             || replica_has

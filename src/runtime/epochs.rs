@@ -17,21 +17,12 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use super::files::{plain_words, sync_directory};
-use crate::replica::EpochFile;
-
-/// What the files say; `None` where there is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct EpochsOnDisk {
-    pub accepted: Option<i64>,
-    pub current: Option<i64>,
-    /// Of a `currentEpoch.tmp` that was never renamed. One that is not whole counts as none.
-    pub current_tmp: Option<i64>,
-}
+use crate::replica::{EpochFile, Epochs};
 
 /// Reads what an earlier run left. `folder`: where the snapshots lie.
 ///
 /// Errors: a file is there but cannot be read, or is not a number; the text names it.
-pub fn read(folder: &Path) -> io::Result<EpochsOnDisk> {
+pub fn read(folder: &Path) -> io::Result<Epochs> {
     let number = |path: &Path| -> io::Result<Option<i64>> {
         let say = |kind, what: String| io::Error::new(kind, format!("{}: {what}", path.display()));
         match fs::read_to_string(path) {
@@ -45,7 +36,7 @@ pub fn read(folder: &Path) -> io::Result<EpochsOnDisk> {
         }
     };
     let current = path(folder, EpochFile::Current);
-    Ok(EpochsOnDisk {
+    Ok(Epochs {
         accepted: number(&path(folder, EpochFile::Accepted))?,
         current: number(&current)?,
         current_tmp: number(&unfinished(&current)).unwrap_or(None),
@@ -157,7 +148,7 @@ mod tests {
     #[test]
     fn epochs_are_read_back_as_apache_writes_them() {
         let root = scratch("read");
-        assert_eq!(read(&root).unwrap(), EpochsOnDisk::default());
+        assert_eq!(read(&root).unwrap(), Epochs::default());
         write(&root, EpochFile::Accepted, 12).unwrap();
         write(&root, EpochFile::Current, 11).unwrap();
         write(&root, EpochFile::Current, 9).unwrap();
@@ -167,7 +158,7 @@ mod tests {
 
         fs::write(root.join("currentEpoch"), "7\nrest").unwrap();
         fs::write(root.join("currentEpoch.tmp"), "8").unwrap();
-        let expected = EpochsOnDisk { accepted: Some(12), current: Some(7), current_tmp: Some(8) };
+        let expected = Epochs { accepted: Some(12), current: Some(7), current_tmp: Some(8) };
         assert_eq!(read(&root).unwrap(), expected);
         fs::remove_dir_all(&root).unwrap();
     }

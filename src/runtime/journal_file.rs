@@ -1,16 +1,17 @@
 //! A journal segment as a file: prepared once so that later writes allocate nothing, then written and synced.
 //!
-//! A batch is one request of the ring: the file is open with O_DIRECT and O_DSYNC, so the write itself answers only
-//! when the bytes are on the disk (on a disk with FUA without a flush of its whole cache). Where the file system
-//! refuses O_DIRECT it is a buffered write and an fdatasync.
+//! A batch is one system call: the file is open with O_DIRECT and O_DSYNC, so the write itself returns only when the
+//! bytes are on the disk (on a disk with FUA without a flush of its whole cache). Where the file system refuses
+//! O_DIRECT it is a buffered write and an fdatasync.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use glommio::io::{BufferedFile, DmaFile};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::files::{DataDirs, sync_directory};
 use crate::base::limits;
@@ -19,32 +20,30 @@ use crate::journal::SegmentId;
 /// A segment open for writing.
 pub struct JournalFile {
     segment: SegmentId,
-    how: How,
+    file: File,
+    is_direct: bool,
     sync: bool,
+    /// What direct writes are made from; kept for its memory.
+    aligned: Vec<Block>,
 }
 
-enum How {
-    Direct(DmaFile),
-    Buffered(BufferedFile),
-}
+/// A block as O_DIRECT wants it in memory.
+#[derive(FromBytes, IntoBytes, Immutable)]
+#[repr(C, align(4096))]
+struct Block([u8; limits::BLOCK_BYTES]);
 
 /// Said once: the journal goes through the page cache.
 static SAID_BUFFERED: AtomicBool = AtomicBool::new(false);
 
 impl JournalFile {
     /// Opens a prepared segment. `sync` = false leaves durability to the kernel (`forceSync=no`).
-    pub async fn open(segment: SegmentId, path: &Path, sync: bool) -> io::Result<JournalFile> {
-        let mut options = glommio::io::OpenOptions::new();
-        // Readable because glommio reads a block of it to learn whether the device can be polled.
-        options.read(true).write(true);
-        if sync {
-            options.custom_flags(libc::O_DSYNC);
-        }
-        let how = match options.dma_open(path).await {
-            Ok(file) => How::Direct(file),
-            Err(error) => How::Buffered(open_buffered(path, &error.into()).await?),
+    pub fn open(segment: SegmentId, path: &Path, sync: bool) -> io::Result<JournalFile> {
+        let flags = libc::O_DIRECT | if sync { libc::O_DSYNC } else { 0 };
+        let (file, is_direct) = match OpenOptions::new().write(true).custom_flags(flags).open(path) {
+            Ok(file) => (file, true),
+            Err(error) => (open_buffered(path, error)?, false),
         };
-        Ok(JournalFile { segment, how, sync })
+        Ok(JournalFile { segment, file, is_direct, sync, aligned: Vec::new() })
     }
 
     pub fn segment(&self) -> SegmentId {
@@ -52,67 +51,60 @@ impl JournalFile {
     }
 
     /// Writes `bytes` at `offset` (both whole blocks); on return they are durable.
-    pub async fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         assert!(offset.is_multiple_of(limits::BLOCK_BYTES as u64) && bytes.len().is_multiple_of(limits::BLOCK_BYTES));
+        if self.is_direct {
+            match self.write_direct(offset, bytes) {
+                // Some file systems accept the open and refuse the write.
+                Err(error) if is_refusal(&error) => self.fall_back(error)?,
+                other => return other,
+            }
+        }
+        self.file.write_all_at(bytes, offset)?;
+        if self.sync { self.file.sync_data() } else { Ok(()) }
+    }
+
+    fn write_direct(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let blocks = bytes.len() / limits::BLOCK_BYTES;
+        if self.aligned.len() < blocks {
+            self.aligned.resize_with(blocks, Block::new_zeroed);
+        }
+        let aligned = self.aligned[..blocks].as_mut_bytes();
+        aligned.copy_from_slice(bytes);
         let mut written = 0;
         while written < bytes.len() {
-            let rest = &bytes[written..];
-            let at = offset + written as u64;
-            let count = match &self.how {
-                How::Direct(file) => {
-                    let mut buffer = file.alloc_dma_buffer(rest.len());
-                    buffer.as_bytes_mut()[..rest.len()].copy_from_slice(rest);
-                    file.write_at(buffer, at).await.map_err(io::Error::from)
-                }
-                How::Buffered(file) => file.write_at(rest.to_vec(), at).await.map_err(io::Error::from),
-            };
-            match count {
+            match self.file.write_at(&aligned[written..], offset + written as u64) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 // A short direct write may end off a block; that block is written again.
-                Ok(count) if count < rest.len() => written += count - count % limits::BLOCK_BYTES,
+                Ok(count) if written + count < bytes.len() => written += count - count % limits::BLOCK_BYTES,
                 Ok(count) => written += count,
-                // Some file systems accept the open and refuse the write.
-                Err(error) if self.is_direct() && is_refusal(&error) => self.fall_back(&error).await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
         }
-        match &self.how {
-            How::Buffered(file) if self.sync => Ok(file.fdatasync().await?),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
-    pub async fn close(self) {
-        // Everything in it is durable already; an error of close(2) says nothing about that.
-        let _ = match self.how {
-            How::Direct(file) => file.close().await,
-            How::Buffered(file) => file.close().await,
-        };
-    }
-
-    fn is_direct(&self) -> bool {
-        matches!(self.how, How::Direct(_))
-    }
-
-    async fn fall_back(&mut self, why: &io::Error) -> io::Result<()> {
-        let How::Direct(file) = &self.how else { return Ok(()) };
-        let path = file.path().map(|path| path.to_path_buf()).ok_or(io::ErrorKind::NotFound)?;
-        self.how = How::Buffered(open_buffered(&path, why).await?);
+    fn fall_back(&mut self, why: io::Error) -> io::Result<()> {
+        // By the name the kernel has for it, so that nobody must remember the path.
+        let path = format!("/proc/self/fd/{}", self.file.as_raw_fd());
+        self.file = open_buffered(Path::new(&path), why)?;
+        self.is_direct = false;
         Ok(())
     }
 }
 
-async fn open_buffered(path: &Path, why: &io::Error) -> io::Result<BufferedFile> {
-    if !is_refusal(why) {
-        return Err(io::Error::new(why.kind(), why.to_string()));
+fn open_buffered(path: &Path, why: io::Error) -> io::Result<File> {
+    if !is_refusal(&why) {
+        return Err(why);
     }
     if !SAID_BUFFERED.swap(true, Relaxed) {
         tracing::warn!(
-            file = %path.display(),
-            "the file system refuses direct I/O (O_DIRECT); the journal goes through the page cache with fdatasync, which is safe but slower"
+            "the file system of the journal refuses direct writes (O_DIRECT): they go through the page cache \
+             with fdatasync, which is safe but slower"
         );
     }
-    Ok(glommio::io::OpenOptions::new().write(true).buffered_open(path).await?)
+    OpenOptions::new().write(true).open(path)
 }
 
 fn is_refusal(error: &io::Error) -> bool {
@@ -165,7 +157,6 @@ fn create(path: &Path, flags: i32) -> io::Result<File> {
 }
 
 fn write_zeros(file: &File, zeros: &[u8], bytes: u64) -> io::Result<()> {
-    use std::os::unix::fs::FileExt;
     // Reserved in one piece where the file system can, so that the blocks lie together.
     let _ = rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), 0, bytes);
     let mut at = 0;

@@ -9,10 +9,12 @@
 //!     turn: mail -> readable sockets -> machines -> dirty sockets -> mail out, one wake for each neighbour
 //!        |
 //!     nothing left: sleep in glommio's ring until the epoll descriptor, or the disk task, has news
+//!
+//!   journal = one thread beside the replica's executor, one synced write at a time (journal_thread.rs says why)
 //! ```
 //!
 //! Readiness comes from epoll because it costs a connection nothing while it is idle and nothing per request to
-//! re-arm; the ring carries what it is best at, the journal's writes. A turn reads every ready connection into one
+//! re-arm. A turn reads every ready connection into one
 //! scratch buffer and sends each dirty one's replies with one system call.
 //!
 //! Does not know: what a request, a znode or a session is.
@@ -26,6 +28,7 @@ mod epochs;
 mod files;
 mod host;
 mod journal_file;
+mod journal_thread;
 mod machines;
 mod mailbox;
 mod net;
@@ -41,7 +44,6 @@ mod stop;
 
 pub use accept::{Admission, NoLimits, Refusal};
 pub use ensemble::{ensemble_settings, peer_setup};
-pub use epochs::{EpochsOnDisk, read as read_epochs};
 pub use files::{DataDirs, LockError};
 pub use host::{Board, Host};
 pub use machines::{ReplicaMachine, ShardMachine};

@@ -37,8 +37,6 @@ impl Place {
 pub struct Queues {
     /// The driver's turns: acks and clients. It hears other cores and the ring.
     pub turns: TaskQueueHandle,
-    /// Journal writes. Short and rare in CPU time, but every client waits for them.
-    pub journal: TaskQueueHandle,
     /// Snapshots, segments, deletions.
     pub chores: TaskQueueHandle,
 }
@@ -49,13 +47,12 @@ impl Queues {
         let executor = glommio::executor();
         Queues {
             turns: executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "turns"),
-            journal: executor.create_task_queue(Shares::Static(1000), Latency::NotImportant, "journal"),
             chores: executor.create_task_queue(Shares::Static(50), Latency::NotImportant, "chores"),
         }
     }
 }
 
-/// Requests the ring takes at once; ours are few (one batch, one sleep), and the rings' memory counts per executor.
+/// Requests the ring takes at once; ours are few (one sleep, one timer), and the rings' memory counts per executor.
 const RING_DEPTH: usize = 128;
 
 /// Memory registered with the ring. The least there is: containers allow 8 MiB of locked memory for all executors.

@@ -14,11 +14,12 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use super::accept::{Acceptor, Admission, Arrival, Way, listen};
 use super::clock;
-use super::disk::{DiskPort, DiskSettings, do_chores, write_batches};
+use super::disk::{DiskPort, DiskSettings, do_chores};
 use super::driver::{Driver, Post, ReplicaSide, ShardSide};
 use super::epochs::{EpochPort, write_epochs};
 use super::files::{DataDirs, LockError};
 use super::host::Board;
+use super::journal_thread::JournalThread;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Wake, mailbox};
 use super::net::Net;
@@ -278,8 +279,8 @@ struct PeerSeat {
     keepalive: bool,
 }
 
-/// The replica, its ways from and to the shards, its disk's settings, and what the boot wants of that disk.
-type ReplicaSeat<R> = (R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, Vec<DiskEffect>);
+/// The replica, its ways from and to the shards, its disk's settings and journal, and what the boot wants of that disk.
+type ReplicaSeat<R> = (R, Vec<Inbox<ToReplica>>, Vec<Post<ToShard>>, DiskSettings, JournalThread, Vec<DiskEffect>);
 
 /// What one executor's thread takes with it.
 struct Seat<S, R> {
@@ -353,7 +354,8 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
         }
         let acceptor = Acceptor::new(listeners, ways, loads, setup.admission.clone(), setup.keepalive)?;
         seats[at[0]].shard.as_mut().expect("placed above").acceptor = Some(acceptor);
-        seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, booted.disk));
+        let journal = JournalThread::start(disk.clone(), wakes[replica_at].clone())?;
+        seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, journal, booted.disk));
         if let Some(peers) = &setup.peers {
             let resolver = Resolver::start(wakes[replica_at].clone())?;
             seats[replica_at].peers = Some(PeerSeat { doors, resolver, keepalive: peers.keepalive });
@@ -390,17 +392,17 @@ async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Sto
     let mut boot = Vec::new();
     let mut replica = None;
     let mut peers = None;
-    if let (Some(seat), Some((_, _, _, settings, _))) = (seat.peers, &seat.replica) {
+    if let (Some(seat), Some((_, _, _, settings, _, _))) = (seat.peers, &seat.replica) {
         let epochs = Rc::new(EpochPort::default());
-        spawn(write_epochs(epochs.clone(), settings.dirs.snapshot_folder().to_path_buf()), queues.journal);
+        spawn(write_epochs(epochs.clone(), settings.dirs.snapshot_folder().to_path_buf()), queues.chores);
         peers = Some(Peers::new(seat.doors, seat.resolver, epochs, seat.keepalive));
     }
-    if let Some((machine, from_shards, to_shards, settings, effects)) = seat.replica {
-        let disk = Rc::new(DiskPort::default());
-        spawn(write_batches(disk.clone(), settings.clone()), queues.journal);
+    if let Some((machine, from_shards, to_shards, settings, journal, effects)) = seat.replica {
+        let disk = Rc::new(DiskPort::new(journal));
+        let dirs = settings.dirs.clone();
         spawn(do_chores(disk.clone(), settings), queues.chores);
         boot = effects;
-        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, host: seat.host, peers });
+        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, dirs, host: seat.host, peers });
     }
     match Driver::new(seat.shard, replica, seat.wake, stop.clone(), seat.spin_micros) {
         Ok(driver) => {

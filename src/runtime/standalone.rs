@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use super::accept::{Admission, Refusal, ipv6_exists};
 use super::clock;
-use super::ensemble::ensemble_settings;
-use super::ensemble::peer_setup;
+use super::ensemble::{ensemble_settings, peer_setup};
+use super::epochs;
 use super::files::DataDirs;
 use super::host::{Board, Host};
 use super::placement::Place;
@@ -17,7 +17,7 @@ use crate::base::{Instant, Now, ShardId, Zxid};
 use crate::config::{AuthConfig, Config, Placement};
 use crate::journal::SegmentId;
 use crate::prep::Rules;
-use crate::replica::{self, BootMedia, ReaperSettings, Replica, SnapshotSettings, StartTimes};
+use crate::replica::{self, BootMedia, Epochs, ReaperSettings, Replica, SnapshotSettings, StartTimes};
 use crate::shard::{self, ConnectionThrottle, Shard};
 use crate::tree::auth::AuthRules;
 
@@ -167,6 +167,27 @@ impl BootMedia for Timed<'_> {
         }
         self.dirs.read_segment(segment)
     }
+    fn epochs(&self) -> io::Result<Epochs> {
+        BootMedia::epochs(self.dirs)
+    }
+}
+
+impl BootMedia for DataDirs {
+    fn snapshots(&self) -> io::Result<Vec<Zxid>> {
+        self.snapshots()
+    }
+    fn read_snapshot(&self, zxid: Zxid) -> io::Result<Box<dyn Read>> {
+        self.read_snapshot(zxid)
+    }
+    fn segments(&self) -> io::Result<Vec<SegmentId>> {
+        self.segments()
+    }
+    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>> {
+        self.read_segment(segment)
+    }
+    fn epochs(&self) -> io::Result<Epochs> {
+        epochs::read(self.snapshot_folder())
+    }
 }
 
 fn auth_rules(auth: &AuthConfig) -> AuthRules {
@@ -197,8 +218,8 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
         slow_sync_ms: journal.fsync_warning_threshold_ms,
         digest: journal.digest_enabled,
         close_session_lists_ephemerals: journal.close_session_txn_enabled,
-        heal_from_peers: false,
-        commit_log_count: 0,
+        heal_from_peers: config.ensemble.is_some(),
+        commit_log_count: if config.ensemble.is_some() { config.quorum.commit_log_count as usize } else { 0 },
         snapshots: SnapshotSettings {
             snap_count: u64::from(journal.snap_count),
             snap_bytes: journal.snap_size_limit_bytes,

@@ -247,6 +247,7 @@ struct World {
 
 fn replica_settings() -> replica::Settings {
     replica::Settings {
+        ensemble: None,
         reconfig_enabled: false,
         rules: Rules { auth: AuthRules::default(), extended_types: true, enforce_quota: true },
         tick_ms: 2000,

@@ -1,0 +1,182 @@
+//! The thread that writes the journal: one blocking, synced write at a time, next to the executor and before it.
+//!
+//! Not the ring, on purpose. On a disk with a volatile cache and no FUA (most virtual disks) a synced write is a
+//! write and a flush of the cache. Of an asynchronous write the kernel starts that flush from a worker thread of its
+//! own (`kworker/...-dio`), on the CPU the disk's interrupt came to; beside a busy thread that worker waits for the
+//! next scheduler tick, 4 ms at 250 Hz, and every client with it. A blocking write flushes from its own thread, and
+//! that thread may ask for the shortest time slice there is: the scheduler (EEVDF, Linux 6.12) then lets it run the
+//! moment the disk answers. It needs no privilege, and where it is not understood nothing is lost but latency.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::disk::{DiskNews, DiskSettings};
+use super::files::plain_words;
+use super::journal_file::JournalFile;
+use super::mailbox::Wake;
+use crate::journal::Batch;
+
+/// The executor's end. The thread ends when it is dropped, after the batch it is writing.
+pub struct JournalThread {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    /// There is something in `state` for the thread.
+    bell: Condvar,
+    /// There is news in `state` for the executor; lets it see that there is none without the lock.
+    has_news: AtomicBool,
+    executor: Arc<Wake>,
+}
+
+#[derive(Default)]
+struct State {
+    batches: VecDeque<Batch>,
+    news: Vec<DiskNews>,
+    ended: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock means a thread died while it appended; the process is aborting anyway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next batch to write; `None` at the end.
+    fn next(&self) -> Option<Batch> {
+        let mut state = self.lock();
+        loop {
+            if let Some(batch) = state.batches.pop_front() {
+                return Some(batch);
+            }
+            if state.ended {
+                return None;
+            }
+            state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl JournalThread {
+    /// Call it from a thread that may run on every CPU of the process, because the new one inherits that. `executor`
+    /// is rung when there is news.
+    ///
+    /// Errors: the thread could not be made.
+    pub fn start(settings: DiskSettings, executor: Arc<Wake>) -> io::Result<JournalThread> {
+        let shared = Arc::new(Shared {
+            state: Mutex::default(),
+            bell: Condvar::new(),
+            has_news: AtomicBool::new(false),
+            executor,
+        });
+        let theirs = shared.clone();
+        std::thread::Builder::new().name("journal".into()).spawn(move || {
+            ask_for_short_slices();
+            write_batches(&theirs, &settings);
+        })?;
+        Ok(JournalThread { shared })
+    }
+
+    /// Queues a batch behind those before it.
+    pub fn write(&self, batch: Batch) {
+        self.shared.lock().batches.push_back(batch);
+        self.shared.bell.notify_one();
+    }
+
+    pub fn has_news(&self) -> bool {
+        self.shared.has_news.load(SeqCst)
+    }
+
+    /// Moves all news to the end of `out`.
+    pub fn take_news(&self, out: &mut Vec<DiskNews>) {
+        if self.has_news() {
+            let mut state = self.shared.lock();
+            self.shared.has_news.store(false, SeqCst);
+            out.append(&mut state.news);
+        }
+    }
+}
+
+impl Drop for JournalThread {
+    fn drop(&mut self) {
+        self.shared.lock().ended = true;
+        self.shared.bell.notify_one();
+    }
+}
+
+fn write_batches(shared: &Shared, settings: &DiskSettings) {
+    let mut open: Option<JournalFile> = None;
+    while let Some(batch) = shared.next() {
+        let started = Instant::now();
+        let news = match write_batch(&mut open, &batch, settings) {
+            Ok(()) => DiskNews::Landed(batch.id),
+            Err(what) => DiskNews::Failed(what),
+        };
+        let took = started.elapsed();
+        let mut state = shared.lock();
+        state.news.push(news);
+        shared.has_news.store(true, SeqCst);
+        drop(state);
+        shared.executor.wake();
+        if took > settings.slow_write {
+            tracing::warn!(
+                took_ms = took.as_millis() as u64,
+                bytes = batch.bytes.len(),
+                "a journal write took long; clients wait for it, so give the journal a disk of its own (dataLogDir)"
+            );
+        }
+    }
+}
+
+fn write_batch(open: &mut Option<JournalFile>, batch: &Batch, settings: &DiskSettings) -> Result<(), String> {
+    let path = settings.dirs.segment_path(batch.segment);
+    let say = |doing: &str, error: io::Error| format!("cannot {doing} {}: {}", path.display(), plain_words(&error));
+    if open.as_ref().is_none_or(|file| file.segment() != batch.segment) {
+        let file = JournalFile::open(batch.segment, &path, settings.force_sync);
+        *open = Some(file.map_err(|error| say("open", error))?);
+    }
+    let file = open.as_mut().expect("opened above");
+    file.write(batch.offset, &batch.bytes).map_err(|error| say("write", error))
+}
+
+/// The kernel's `struct sched_attr` in its first version.
+#[repr(C)]
+struct SchedAttr {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// The shortest slice Linux gives an ordinary thread, in nanoseconds.
+const SLICE_NS: u64 = 100_000;
+
+/// Asks the scheduler to run the calling thread soon and briefly. Older kernels take it and change nothing.
+fn ask_for_short_slices() {
+    let nice = rustix::process::getpriority_process(None).unwrap_or(0);
+    let attr = SchedAttr {
+        size: size_of::<SchedAttr>() as u32,
+        policy: libc::SCHED_OTHER as u32,
+        flags: 0,
+        nice,
+        priority: 0,
+        runtime: SLICE_NS,
+        deadline: 0,
+        period: 0,
+    };
+    // SAFETY: sched_setattr(2) reads `size` bytes at the second argument, which lives across the call; 0 is the calling
+    // thread, the last argument must be 0.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attr, 0) };
+    if result != 0 {
+        let error = io::Error::last_os_error();
+        tracing::debug!(%error, "the journal's thread keeps ordinary time slices");
+    }
+}
