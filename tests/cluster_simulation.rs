@@ -79,3 +79,23 @@ fn a_new_leader_acknowledged_early_is_noticed() {
 fn commits_out_of_order_are_noticed() {
     noticed(Sabotage::CommitsOutOfOrder, &["32"]);
 }
+
+#[test]
+fn an_epoch_on_the_disk_before_its_history_is_noticed() {
+    noticed(Sabotage::EpochBeforeHistory, &["24", "27", "33"]);
+}
+
+#[test]
+fn a_history_that_was_cut_off_and_stays_is_noticed() {
+    noticed(Sabotage::KeepsTruncated, &["24", "27", "31", "33"]);
+}
+
+#[test]
+fn a_session_expired_after_a_leader_change_is_noticed() {
+    noticed(Sabotage::ForgetsTouches, &["19"]);
+}
+
+#[test]
+fn a_vote_with_a_damaged_log_is_noticed() {
+    noticed(Sabotage::HidesDamage, &["26", "29", "30", "31"]);
+}

@@ -144,6 +144,12 @@ impl Disk {
         self.draft.as_ref().map(|draft| draft.zxid)
     }
 
+    /// The floor that the snapshot being written names (see `snapshot`); 0 if none.
+    pub fn draft_floor(&self) -> u64 {
+        let head = self.draft.as_ref().and_then(|draft| crate::snapshot::read_head(&draft.bytes[..]).ok());
+        head.map_or(0, |head| head.floor.0)
+    }
+
     /// A file of that name may be left over from a cut in the middle of its preparation; it is made anew.
     pub fn prepare(&mut self, preparing: Preparing) -> Result<(), String> {
         if self.last_batch.is_some_and(|(segment, _)| segment >= preparing.segment.0) {

@@ -118,6 +118,8 @@ impl<M: Machine> Cluster<M> {
         this.life += 1;
         this.dark = !loud;
         this.told_epochs.clear();
+        this.early.clear();
+        this.stale = false;
         let story = this.disk.cut(&mut self.disk_dice);
         this.epochs.cut(&mut self.disk_dice);
         self.note(|| format!("member {member} {}: {story}", if loud { "is killed" } else { "loses power" }));

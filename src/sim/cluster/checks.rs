@@ -1,6 +1,7 @@
 //! What must hold at every moment: on a member's disk, in its tree, in what it proposes.
 
 use super::super::commit::Expired;
+use super::Sabotage;
 use super::machine::Machine;
 use super::world::Cluster;
 use crate::base::{SessionId, Zxid};
@@ -11,6 +12,9 @@ impl<M: Machine> Cluster<M> {
     /// The batch under way is on the disk.
     pub(super) fn disk_lands(&mut self, member: usize) -> Result<(), String> {
         if let Some(Zxid(through)) = self.members[member].disk.land() {
+            if self.members[member].stale {
+                return Ok(());
+            }
             self.members[member].durable = through;
             if M::SPEAKS_ZAB {
                 self.history.on_durable(member, through);
@@ -19,16 +23,28 @@ impl<M: Machine> Cluster<M> {
         self.look_at_disk(member)
     }
 
+    /// A snapshot gets its name; unless sabotage keeps the history that it was to replace.
+    pub(super) fn snapshot_done(&mut self, member: usize, zxid: i64) -> Result<(), String> {
+        let replaces = self.members[member].disk.draft_floor() > self.members[member].floor;
+        if replaces && self.is_sabotaged(Sabotage::KeepsTruncated) {
+            self.note(|| format!("member {member}: the snapshot of {zxid:#x} is not published"));
+            let this = &mut self.members[member];
+            this.disk.snapshot_abort();
+            (this.stale, this.logged) = (true, zxid);
+            return Ok(());
+        }
+        self.members[member].disk.snapshot_done();
+        self.snapshot_named(member, zxid, replaces)
+    }
+
     /// A snapshot has its name. One that is not of the member's own history replaces it.
-    pub(super) fn snapshot_named(&mut self, member: usize, zxid: i64) -> Result<(), String> {
+    fn snapshot_named(&mut self, member: usize, zxid: i64, replaces: bool) -> Result<(), String> {
         self.summary.snapshots += 1;
         self.note(|| format!("member {member}: snapshot of {zxid:#x} written"));
-        let this = &mut self.members[member];
-        let head = this.disk.snapshot(Zxid(zxid)).map(|bytes| snapshot::read_head(&bytes[..]));
-        let floor = head.and_then(Result::ok).map_or(0, |head| head.floor.0);
         // A higher floor: from here on this is the history, and the journal before it does not count.
-        if M::SPEAKS_ZAB && floor > this.floor {
-            this.floor = floor;
+        if M::SPEAKS_ZAB && replaces {
+            let head = self.members[member].disk.snapshot(Zxid(zxid)).map(|bytes| snapshot::read_head(&bytes[..]));
+            self.members[member].floor = head.and_then(Result::ok).map_or(0, |head| head.floor.0);
             self.members[member].durable = zxid;
             self.members[member].logged = zxid;
             self.history.on_durable(member, zxid);

@@ -35,7 +35,7 @@ impl<M: Machine> Cluster<M> {
                 self.replica_turn(member, |machine, now, out| machine.on_tick(now, out))
             }
             News::BatchLands(batch) => {
-                if !self.is_sabotaged(Sabotage::AckBeforeDisk) {
+                if !self.members[member].early.remove(&batch) {
                     self.disk_lands(member)?;
                 }
                 self.note(|| format!("member {member}: batch {} landed", batch.0));
@@ -57,8 +57,7 @@ impl<M: Machine> Cluster<M> {
             }
             News::SnapshotWritable => self.replica_turn(member, |machine, _, out| machine.on_snapshot_ready(out)),
             News::SnapshotDone(zxid) => {
-                self.members[member].disk.snapshot_done();
-                self.snapshot_named(member, zxid.0)?;
+                self.snapshot_done(member, zxid.0)?;
                 self.replica_turn(member, |machine, now, out| machine.on_snapshot_written(zxid, now, out))
             }
             News::EpochLands => match self.members[member].epochs.land()? {
@@ -219,13 +218,21 @@ impl<M: Machine> Cluster<M> {
         for body in bodies {
             self.on_record(member, body)?;
         }
-        let may_queue = self.is_sabotaged(Sabotage::AckBeforeDisk);
-        self.members[member].disk.write(batch, may_queue)?;
+        let this = &mut self.members[member];
+        let takes_over = this.epochs.current < this.epochs.accepted;
+        let early = match self.options.sabotage {
+            Some(Sabotage::AckBeforeDisk) => true,
+            Some(Sabotage::EpochBeforeHistory) => takes_over,
+            _ => false,
+        };
+        this.disk.write(batch, self.options.sabotage.is_some())?;
         if self.plan.failing_writes && !self.calm && self.disk_dice.chance(1) {
             self.plan_member(member, latency, News::WriteFails);
-        } else if self.is_sabotaged(Sabotage::AckBeforeDisk) {
+        } else if early {
+            self.members[member].early.insert(id);
             self.plan_member(member, 0, News::BatchLands(id));
-            self.plan_member(member, latency, News::DiskLands);
+            // Late enough for the epoch to overtake it.
+            self.plan_member(member, 20 * latency, News::DiskLands);
         } else {
             self.plan_member(member, latency, News::BatchLands(id));
         }

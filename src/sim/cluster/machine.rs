@@ -114,11 +114,11 @@ impl Machine for Replica {
     }
 
     fn applied(&self) -> Option<i64> {
-        None
+        Some(self.last_proposed().0)
     }
 
     fn sessions(&self) -> Option<Vec<(i64, i32)>> {
-        None
+        Some(self.live_sessions().into_iter().map(|(session, timeout_ms)| (session.0, timeout_ms)).collect())
     }
 
     fn may_serve(&self) -> bool {

@@ -1,7 +1,7 @@
 //! One member: its machines of this life, and what outlives them: the disk, the clocks, and what the world knows
 //! of its history.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::super::disk::Disk;
 use super::super::rng::Rng;
@@ -10,6 +10,7 @@ use super::desk::Standing;
 use super::epochs::EpochFiles;
 use super::plan::Plan;
 use crate::base::{Instant, Now, WallMs};
+use crate::journal::BatchId;
 use crate::mail::{ToReplica, ToShard};
 use crate::replica::EpochFile;
 use crate::shard::Shard;
@@ -82,6 +83,10 @@ pub struct Member<M> {
     pub epochs: EpochFiles,
     /// Reported as written before they were (sabotage), still to be told.
     pub told_epochs: VecDeque<(EpochFile, i64)>,
+    /// Batches reported landed before they are (sabotage).
+    pub early: BTreeSet<BatchId>,
+    /// The history it believes to have published is not on its disk (sabotage).
+    pub stale: bool,
     pub clock: Clock,
     /// Effects until its power is cut.
     pub fuse: Option<u64>,
@@ -114,6 +119,8 @@ impl<M> Member<M> {
             disk: Disk::default(),
             epochs: EpochFiles::default(),
             told_epochs: VecDeque::new(),
+            early: BTreeSet::new(),
+            stale: false,
             clock: Clock::draw(plan.clock_skew, dice),
             fuse: None,
             must_halt: false,

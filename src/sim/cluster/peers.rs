@@ -101,6 +101,10 @@ impl<M: Machine> Cluster<M> {
         }
         let Some((id, side)) = self.network.find(member, link) else { return Ok(()) };
         let standing = self.members[member].standing();
+        let is_learner = side == 0 && self.network.wires.get(&id).is_some_and(|wire| wire.port == PeerPort::Quorum);
+        let forgets = is_learner && self.is_sabotaged(Sabotage::ForgetsTouches) && self.history.reigns.len() > 1;
+        let rewritten = forgets.then(|| packets::without_touches(bytes));
+        let bytes = rewritten.as_deref().unwrap_or(bytes);
         if M::SPEAKS_ZAB
             && let Some(wire) = self.network.wires.get_mut(&id).filter(|wire| wire.port == PeerPort::Quorum)
         {
@@ -221,13 +225,10 @@ impl<M: Machine> Cluster<M> {
 
     /// What a leader learns of sessions from a learner's packets.
     fn overhear(&mut self, id: u64, leader: usize) {
-        let first = self.history.reigns.keys().next().copied();
-        let forgets = self.is_sabotaged(Sabotage::ForgetsTouches);
         let now = self.now;
         let Some(wire) = self.network.wires.get_mut(&id) else { return };
         while let Some(packet) = wire.arrived.next() {
             let heard = match packet.kind {
-                packets::PING if forgets && self.history.reigns.keys().next_back().copied() != first => Vec::new(),
                 packets::PING => packet.touches(),
                 packets::REQUEST | packets::REVALIDATE => {
                     packet.body().first_chunk().map(|id| i64::from_be_bytes(*id)).into_iter().collect()
