@@ -33,6 +33,7 @@ mod reaper;
 mod rebase;
 mod sessions;
 mod settings;
+mod sight;
 mod snapshots;
 mod survey;
 #[cfg(test)]

@@ -431,7 +431,7 @@ impl World {
 }
 
 /// Compares a machine's tree with the model at `zxid`, node by node and by digest.
-fn same_tree(tree: &Tree, model: &Model, zxid: i64) -> Result<(), String> {
+pub fn same_tree(tree: &Tree, model: &Model, zxid: i64) -> Result<(), String> {
     let mut count = 0;
     for (path, due) in model.tree_at(zxid) {
         count += 1;

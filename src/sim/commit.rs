@@ -69,23 +69,33 @@ impl Commits {
         }
         for body in bodies {
             let entry = txn::decode(body).map_err(|error| error.to_string())?;
-            let (header, digest, txn) = (entry.header, entry.digest, entry.txn.into_owned());
-            let shown = format!("{header:?} {txn:?}");
-            self.judge(&header, &txn, &mut expired).map_err(|why| format!("{shown}: {why}"))?;
-            let lone_error = matches!(txn, Txn::Error { .. });
-            self.model.apply(header, txn).map_err(|why| format!("{shown}: {why}"))?;
-            match digest {
-                Some(digest) if digest.version == DIGEST_VERSION && digest.tree == self.model.digest() => {}
-                None if lone_error => {}
-                told => {
-                    return Err(format!("{shown}: digest {told:?}, due was {} (invariant 42)", self.model.digest()));
-                }
+            if entry.header.zxid.epoch() != 0 {
+                return Err(format!("{:?}: a lone server has no epochs", entry.header));
             }
+            expired.extend(self.on_txn(entry)?);
         }
         if batch.through.0 != self.model.last() {
             return Err(format!("a batch through {} ends at {:#x}", batch.through, self.model.last()));
         }
         Ok(expired)
+    }
+
+    /// Takes in the next transaction of the commit order. Returns the session it ends unasked.
+    pub fn on_txn(&mut self, entry: txn::Entry<'_>) -> Result<Option<Expired>, String> {
+        let (header, digest, txn) = (entry.header, entry.digest, entry.txn.into_owned());
+        let mut expired = Vec::new();
+        let shown = format!("{header:?} {txn:?}");
+        self.judge(&header, &txn, &mut expired).map_err(|why| format!("{shown}: {why}"))?;
+        let lone_error = matches!(txn, Txn::Error { .. });
+        self.model.apply(header, txn).map_err(|why| format!("{shown}: {why}"))?;
+        match digest {
+            Some(digest) if digest.version == DIGEST_VERSION && digest.tree == self.model.digest() => {}
+            None if lone_error => {}
+            told => {
+                return Err(format!("{shown}: digest {told:?}, due was {} (invariant 42)", self.model.digest()));
+            }
+        }
+        Ok(expired.pop())
     }
 
     fn judge(&mut self, header: &txn::TxnHeader, txn: &Txn<'_>, expired: &mut Vec<Expired>) -> Result<(), String> {

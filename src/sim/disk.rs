@@ -44,6 +44,9 @@ pub struct Disk {
     pub durable: i64,
     /// Where the last landed batch is: damage to the very last one cannot be told from a torn write.
     last_batch: Option<(u64, u64)>,
+    /// Ends what landed last, and the batch before it with what it ended.
+    last_through: i64,
+    before_last: Option<(u64, u64, i64)>,
 }
 
 #[derive(Clone)]
@@ -95,12 +98,26 @@ impl Disk {
         Ok(())
     }
 
-    /// The write under way is on the disk.
-    pub fn land(&mut self) {
-        let Some(batch) = self.in_flight.pop_front() else { return };
+    /// The write under way is on the disk. Says through which zxid.
+    pub fn land(&mut self) -> Option<Zxid> {
+        let batch = self.in_flight.pop_front()?;
         self.keep(&batch, |_| true);
         self.durable = self.durable.max(batch.through.0);
+        self.before_last = self.last_batch.map(|(segment, offset)| (segment, offset, self.last_through));
         self.last_batch = Some((batch.segment.0, batch.offset));
+        self.last_through = batch.through.0;
+        Some(batch.through)
+    }
+
+    /// Loses the last batch as if it had never been written, and snapshots that hold more than what is left. Says
+    /// where the history ends then.
+    pub fn lose_last_batch(&mut self) -> Option<i64> {
+        let (last, offset) = self.last_batch?;
+        let (_, _, through) = self.before_last.take().filter(|(segment, before, _)| *segment == last && *before < offset)?;
+        self.segments.get_mut(&last)?[offset as usize..].fill(0);
+        self.snapshots.retain(|zxid, _| *zxid <= through);
+        (self.last_batch, self.last_through, self.durable) = (None, through, through);
+        Some(through)
     }
 
     /// As [`Disk::land`] as far as anybody can tell before the power is cut; for a disk that lies.
@@ -125,6 +142,12 @@ impl Disk {
     /// The zxid of the snapshot being written.
     pub fn draft_zxid(&self) -> Option<Zxid> {
         self.draft.as_ref().map(|draft| draft.zxid)
+    }
+
+    /// The floor that the snapshot being written names (see `snapshot`); 0 if none.
+    pub fn draft_floor(&self) -> u64 {
+        let head = self.draft.as_ref().and_then(|draft| crate::snapshot::read_head(&draft.bytes[..]).ok());
+        head.map_or(0, |head| head.floor.0)
     }
 
     /// A file of that name may be left over from a cut in the middle of its preparation; it is made anew.

@@ -44,6 +44,8 @@ pub struct Scene<'a> {
     pub durable: i64,
     /// What this shard had applied before and after the call that made the output.
     pub applied: (i64, i64),
+    /// A grant may rest on the commit order up to here: one server's own state, or all that is committed anywhere.
+    pub granted_through: i64,
     /// The newest zxid shown to anybody; raised here.
     pub shown: &'a mut i64,
     /// Sessions refused although the commit order has not ended them yet: their end must follow.
@@ -170,8 +172,8 @@ impl Line {
         }
         // At the zxid of the grant, which no byte of it tells. One batch may hold the grant and, behind it, the end:
         // a disk that stalls for a whole timeout.
-        let (before, after) = scene.applied;
-        if (before..=after).all(|zxid| scene.model.session_at(welcome.session, zxid).is_none()) {
+        let (before, after) = (scene.applied.0, scene.granted_through);
+        if !scene.model.session_lives_within(welcome.session, before, after) {
             return Err(format!("session {:#x} was granted but does not live (invariant 18, 33)", welcome.session));
         }
         if hello.last_zxid_seen > scene.applied.1 {
@@ -220,9 +222,8 @@ impl Line {
 
     /// Runs the committed changes up to `zxid` past the watches.
     fn advance(&mut self, model: &Model, zxid: i64) {
-        while self.position < zxid {
-            self.position += 1;
-            let Some(step) = model.step(self.position) else { return };
+        while let Some(step) = model.step_after(self.position).filter(|step| step.header.zxid.0 <= zxid) {
+            self.position = step.header.zxid.0;
             for trigger in &step.triggers {
                 let heard = self.watches.fire(trigger, &self.ids);
                 self.expected.extend(heard.into_iter().map(|event| (self.position, event)));

@@ -21,6 +21,7 @@
 
 mod chaos;
 mod client;
+pub mod cluster;
 mod commit;
 mod crowd;
 mod disk;

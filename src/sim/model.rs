@@ -93,7 +93,7 @@ type Versions<T> = Vec<(i64, Option<T>)>;
 pub struct Model {
     nodes: BTreeMap<String, Versions<Rc<Node>>>,
     sessions: BTreeMap<i64, Versions<i32>>,
-    /// `steps[i]` has zxid i + 1.
+    /// By zxid. Consecutive within an epoch; the next epoch begins at its 1.
     steps: Vec<Step>,
     digest: i64,
     triggers: Vec<Trigger>,
@@ -135,8 +135,13 @@ impl Model {
         model
     }
 
+    /// The zxid of the last step.
     pub fn last(&self) -> i64 {
-        self.steps.len() as i64
+        self.steps.last().map_or(0, |step| step.header.zxid.0)
+    }
+
+    pub fn step_count(&self) -> usize {
+        self.steps.len()
     }
 
     pub fn digest(&self) -> i64 {
@@ -145,14 +150,24 @@ impl Model {
 
     /// The digest of the tree at `zxid`.
     pub fn digest_at(&self, zxid: i64) -> i64 {
-        match usize::try_from(zxid - 1).ok().and_then(|index| self.steps.get(index)) {
+        match self.steps[..self.end_at(zxid)].last() {
             Some(step) => step.digest,
             None => FRESH_DIGEST,
         }
     }
 
     pub fn step(&self, zxid: i64) -> Option<&Step> {
-        usize::try_from(zxid - 1).ok().and_then(|index| self.steps.get(index))
+        self.steps[..self.end_at(zxid)].last().filter(|step| step.header.zxid.0 == zxid)
+    }
+
+    /// The first step behind `zxid`.
+    pub fn step_after(&self, zxid: i64) -> Option<&Step> {
+        self.steps.get(self.end_at(zxid))
+    }
+
+    /// How many steps are at or before `zxid`.
+    fn end_at(&self, zxid: i64) -> usize {
+        self.steps.partition_point(|step| step.header.zxid.0 <= zxid)
     }
 
     /// The znode as it was at `zxid`. "" is an alias of "/".
@@ -171,6 +186,14 @@ impl Model {
 
     pub fn session(&self, session: i64) -> Option<i32> {
         self.session_at(session, i64::MAX)
+    }
+
+    /// Whether the session lives at any zxid from `first` to `last`.
+    pub fn session_lives_within(&self, session: i64, first: i64, last: i64) -> bool {
+        let begins_within = |versions: &Versions<i32>| {
+            versions.iter().any(|(at, timeout)| (first..=last).contains(at) && timeout.is_some())
+        };
+        self.session_at(session, first).is_some() || self.sessions.get(&session).is_some_and(begins_within)
     }
 
     /// Whether any part of the history knows this id.
@@ -201,8 +224,8 @@ impl Model {
     /// Applies the next transaction. The error says what does not fit.
     pub fn apply(&mut self, header: TxnHeader, txn: Txn<'static>) -> Result<(), String> {
         let zxid = header.zxid.0;
-        if zxid != self.last() + 1 {
-            return Err(format!("zxid {zxid:#x} follows {:#x}", self.last()));
+        if !follows(self.last(), zxid) {
+            return Err(format!("zxid {zxid:#x} follows {:#x} (invariant 21)", self.last()));
         }
         self.triggers.clear();
         match &txn {
@@ -395,10 +418,15 @@ impl Model {
                 self.sessions.retain(|_, versions| !versions.is_empty());
             }
         }
-        self.steps.truncate(zxid as usize);
+        self.steps.truncate(self.end_at(zxid));
         self.digest = self.digest_at(zxid);
         self.triggers.clear();
     }
+}
+
+/// Whether `zxid` may come right behind `last`: the next number, or the first of a later epoch.
+pub fn follows(last: i64, zxid: i64) -> bool {
+    zxid == last + 1 || (zxid >> 32 > last >> 32 && zxid as u32 == 1)
 }
 
 /// The digest of a tree nobody wrote to (spec: disk formats 5).

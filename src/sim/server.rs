@@ -28,9 +28,9 @@ pub struct Server {
 }
 
 /// A one-way queue between two machines.
-struct Mailbox<T> {
-    queue: VecDeque<T>,
-    arrives: u64,
+pub struct Mailbox<T> {
+    pub queue: VecDeque<T>,
+    pub arrives: u64,
 }
 
 impl<T> Default for Mailbox<T> {
@@ -132,10 +132,11 @@ impl World {
             }
             Happening::BatchLands { batch, .. } => {
                 if self.options.sabotage != Some(Sabotage::AckBeforeDisk) {
-                    match self.options.sabotage {
-                        Some(Sabotage::LyingDisk) => self.disk.land_in_cache(),
-                        _ => self.disk.land(),
-                    };
+                    if self.options.sabotage == Some(Sabotage::LyingDisk) {
+                        self.disk.land_in_cache();
+                    } else {
+                        self.disk.land();
+                    }
                 }
                 self.note(|| format!("batch {} landed", batch.0));
                 self.replica_turn(|replica, now, out| replica.on_batch_landed(batch, now, out))
@@ -364,6 +365,7 @@ impl World {
             ledger: &commits.ledger,
             durable: disk.durable,
             applied: (before, server.applied[shard]),
+            granted_through: server.applied[shard],
             shown,
             doomed,
             min_timeout_ms: plan.tick_ms * 2,
@@ -570,7 +572,7 @@ fn granted(hearing: &mut std::collections::BTreeMap<i64, Hearing>, link: &Link, 
 }
 
 /// The sabotage: swaps each notification with the reply behind it.
-fn put_events_last(output: &mut [u8]) {
+pub fn put_events_last(output: &mut [u8]) {
     let frame = |bytes: &[u8], at: usize| {
         let word = bytes.get(at..at + 8)?;
         let length = 4 + u32::from_be_bytes([word[0], word[1], word[2], word[3]]) as usize;

@@ -270,7 +270,7 @@ impl World {
     /// Lives through the whole night, then lets everything come to rest.
     pub fn run(mut self) -> Result<Summary, Violation> {
         let outcome = self.live();
-        self.summary.transactions = self.commits.model.last() as u64;
+        self.summary.transactions = self.commits.model.step_count() as u64;
         match outcome {
             Ok(()) => Ok(self.summary),
             Err(what) => Err(Violation {

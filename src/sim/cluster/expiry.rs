@@ -1,0 +1,95 @@
+//! Who was heard, by whom, and when: no session may end unasked before its whole timeout has passed since the
+//! leader learned that it lives, or since the leader began (invariant 19).
+
+use std::collections::BTreeMap;
+
+use super::member::DRIFT_PER_MILLE;
+
+/// When a session was last known alive, in microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    /// By a member, from the client itself.
+    pub by_server: Option<(usize, u64)>,
+    /// By a member that leads, from anybody.
+    pub by_leader: Option<(usize, u64)>,
+    /// What the client may believe was negotiated, at least.
+    pub timeout_ms: i32,
+}
+
+#[derive(Default)]
+pub struct Ears {
+    pub(super) sessions: BTreeMap<i64, Heard>,
+    /// When anything was last out of order: a pause, a blocked path, a member down.
+    pub last_fault: u64,
+    /// By when a member in touch with its leader has passed on what it heard.
+    pub grace_us: u64,
+}
+
+impl Ears {
+    pub fn on_server(&mut self, session: i64, member: usize, now: u64) {
+        self.sessions.entry(session).or_default().by_server = Some((member, now));
+    }
+
+    /// Word of the session reaches a member, which may be the leader.
+    pub fn on_leader(&mut self, session: i64, member: usize, now: u64) {
+        self.sessions.entry(session).or_default().by_leader = Some((member, now));
+    }
+
+    /// The client asks for this timeout, or was granted it.
+    pub fn on_timeout(&mut self, session: i64, timeout_ms: i32, granted: bool) {
+        let heard = self.sessions.entry(session).or_default();
+        heard.timeout_ms = match heard.timeout_ms {
+            0 => timeout_ms,
+            before if granted => timeout_ms.max(before.min(timeout_ms)),
+            before => before.min(timeout_ms),
+        };
+    }
+
+    pub fn forget(&mut self, session: i64) {
+        self.sessions.remove(&session);
+    }
+
+    /// The leader, which leads since `since`, proposes the end of a session that nobody asked for.
+    pub fn judge(&self, session: i64, leader: usize, since: u64, now: u64) -> Result<(), String> {
+        let Some(heard) = self.sessions.get(&session) else { return Ok(()) };
+        let timeout_us = heard.timeout_ms as u64 * (1000 - 2 * DRIFT_PER_MILLE);
+        let by_leader = heard.by_leader.filter(|(member, _)| *member == leader).map_or(0, |(_, at)| at);
+        // In a time without any fault all members are in touch with their leader.
+        let passed_on = |at: u64| at > self.last_fault && at + self.grace_us < now;
+        let by_server = heard.by_server.filter(|(_, at)| passed_on(*at)).map_or(0, |(_, at)| at);
+        let least = since.max(by_leader).max(by_server);
+        if now < least + timeout_us {
+            return Err(format!(
+                "session {session:#x} is ended by leader {leader} after {} of {} ms of silence: {heard:?}, it leads \
+                 for {} ms (invariant 19)",
+                (now - least) / 1000,
+                heard.timeout_ms,
+                (now - since.min(now)) / 1000
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silence_is_counted_from_the_last_word() {
+        let mut ears = Ears::default();
+        ears.on_timeout(7, 1000, true);
+        assert!(ears.judge(7, 0, 0, 1_000_000).is_ok());
+        assert!(ears.judge(7, 0, 500_000, 1_000_000).is_err(), "a new leader begins from the start");
+        ears.on_leader(7, 0, 900_000);
+        assert!(ears.judge(7, 0, 0, 1_000_000).is_err());
+        assert!(ears.judge(7, 1, 0, 1_000_000).is_ok(), "another leader did not hear it");
+        ears.on_server(7, 2, 900_000);
+        assert!(ears.judge(7, 1, 0, 1_000_000).is_err());
+        ears.grace_us = 200_000;
+        assert!(ears.judge(7, 1, 0, 1_000_000).is_ok(), "it is not passed on yet");
+        assert!(ears.judge(7, 1, 0, 1_200_000).is_err());
+        ears.last_fault = 950_000;
+        assert!(ears.judge(7, 1, 0, 1_200_000).is_ok(), "word of it may not have got through");
+    }
+}

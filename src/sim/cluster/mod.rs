@@ -1,0 +1,151 @@
+//! The ensemble in an invented world: several members, the network between them, clients who move, from one seed.
+//!
+//! A [`Cluster`] is three to seven members, each one machine of the replication core with its shards, disk, clocks
+//! and lives. What it shares with the lone server's [`World`](super::World) are the witnesses: model, judge and line
+//! see no difference between a journal and an agreement.
+//!
+//! ```text
+//!   faults   cuts, kills, partitions, lost disks       rest    healing, and what must come of it
+//!     |                                                  |
+//!   world --- driver: effects of a member's replica --- peers: dials, bytes, ends of wires --- network
+//!     |          |                                         |
+//!   clients,   shards: output of every connection,       desk: every packet between leader and learner,
+//!   workload   judged (line)                             judged as it leaves
+//!                \                                       /
+//!                 history: every proposal, the committed path, whose disk holds what (model, judge)
+//! ```
+//!
+//! First anything may break, as long as a majority of voters keeps its disks: nothing promised may be lost and
+//! nobody may see what is not so. Then a majority heals, and it must soon serve and agree.
+//!
+//! Does not know: the protocol's machines. Packets are read by a decoder of its own.
+
+mod boot;
+mod checks;
+mod clients;
+mod desk;
+mod driver;
+mod epochs;
+mod expiry;
+mod faults;
+mod history;
+mod machine;
+mod member;
+mod network;
+mod packets;
+mod peers;
+mod plan;
+mod rest;
+mod shards;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
+mod world;
+
+pub use world::Cluster;
+
+use crate::replica::Replica;
+
+/// What may be broken on purpose, in the driver, to see whether the checks notice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sabotage {
+    /// A batch is reported landed while it is only queued.
+    AckBeforeDisk,
+    /// An epoch file is reported written while it is only queued: NEWLEADER is acknowledged too early.
+    EpochBeforeDisk,
+    /// While a member takes a history over, what it logs and the snapshot of it are reported landed at once: the epoch
+    /// is on the disk before the history it vouches for.
+    EpochBeforeHistory,
+    /// The snapshot that replaces a history is reported published, but the old one stays in force.
+    KeepsTruncated,
+    /// A learner's shards get committed batches in another order.
+    CommitsOutOfOrder,
+    /// What learners hear of sessions never reaches a leader that is not the first.
+    ForgetsTouches,
+    /// A damaged tail of the log is cut off before the member looks, so that it votes with what is left.
+    HidesDamage,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    pub seed: u64,
+    pub sabotage: Option<Sabotage>,
+    /// Keep the last lines of what happened.
+    pub trace: bool,
+}
+
+/// A promise was broken.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    pub seed: u64,
+    pub step: u64,
+    pub what: String,
+    pub trace: Vec<String>,
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for line in &self.trace {
+            writeln!(f, "{line}")?;
+        }
+        writeln!(f, "seed {} broke a promise at step {}: {}", self.seed, self.step, self.what)?;
+        write!(
+            f,
+            "replay: RINGKEEPER_SEED={} cargo test --release --test cluster_simulation replay -- --nocapture",
+            self.seed
+        )
+    }
+}
+
+/// What a run amounted to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Summary {
+    pub steps: u64,
+    pub replies: u64,
+    pub events: u64,
+    pub transactions: u64,
+    /// Established ones.
+    pub epochs: u64,
+    pub crashes: u64,
+    pub lost_disks: u64,
+    pub partitions: u64,
+    pub snapshots: u64,
+    pub expired: u64,
+    /// Sessions that went to another member.
+    pub moves: u64,
+    /// From the healing to a write of every client.
+    pub elections_ms: u64,
+}
+
+impl std::ops::AddAssign for Summary {
+    fn add_assign(&mut self, other: Summary) {
+        self.steps += other.steps;
+        self.replies += other.replies;
+        self.events += other.events;
+        self.transactions += other.transactions;
+        self.epochs += other.epochs;
+        self.crashes += other.crashes;
+        self.lost_disks += other.lost_disks;
+        self.partitions += other.partitions;
+        self.snapshots += other.snapshots;
+        self.expired += other.expired;
+        self.moves += other.moves;
+        self.elections_ms += other.elections_ms;
+    }
+}
+
+/// Lives through the night of `seed`. A violation is lived through again with a trace, which it returns.
+pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Summary, Box<Violation>> {
+    let options = Options { seed, sabotage, trace: false };
+    Cluster::<Replica>::new(options).run().map_err(|violation| {
+        match Cluster::<Replica>::new(Options { trace: true, ..options }).run() {
+            Err(traced) if traced.what == violation.what => Box::new(traced),
+            // The second run must be the first to the byte; that it was not is worse news than the violation.
+            other => Box::new(Violation {
+                what: format!("{}; and the replay differs: {other:?}", violation.what),
+                ..violation
+            }),
+        }
+    })
+}

@@ -1,0 +1,326 @@
+//! Between members: calls, bytes, ends of wires, and what of it a witness learns on the way.
+
+use super::machine::Machine;
+use super::network::OnWire;
+use super::packets;
+use super::world::{Cluster, Happening};
+use super::Sabotage;
+use crate::base::{LinkId, PeerAddress};
+use crate::replica::{PeerNews, PeerPort};
+
+/// Where members listen: `member-1:2888:3888` and so on.
+pub const QUORUM_PORT: u16 = 2888;
+pub const ELECTION_PORT: u16 = 3888;
+
+/// The name of a member's host.
+pub fn host(member: usize) -> String {
+    format!("member-{}", member + 1)
+}
+
+impl<M: Machine> Cluster<M> {
+    /// The member and port behind an address.
+    fn resolve(&self, address: &PeerAddress) -> Option<(usize, PeerPort)> {
+        let port = match address.port {
+            QUORUM_PORT => PeerPort::Quorum,
+            ELECTION_PORT => PeerPort::Election,
+            _ => return None,
+        };
+        let number: usize = address.host.strip_prefix("member-")?.parse().ok()?;
+        (1..=self.members.len()).contains(&number).then(|| (number - 1, port))
+    }
+
+    pub(super) fn dial(&mut self, caller: usize, link: LinkId, to: &[PeerAddress], timeout_ms: u64) {
+        let life = self.members[caller].life;
+        self.network.dials.insert((caller, link), Vec::new());
+        let delay = self.peer_dice.latency(self.plan.peer_delay_us);
+        let mut patience = timeout_ms * 1000;
+        match to.iter().find_map(|address| self.resolve(address)) {
+            Some((goal, port)) => self.plan_in(delay, Happening::Called { caller, life, link, goal, port }),
+            None => patience = delay,
+        }
+        self.plan_in(patience, Happening::CallFails { caller, life, link });
+    }
+
+    pub(super) fn called(
+        &mut self,
+        caller: usize,
+        life: u32,
+        link: LinkId,
+        goal: usize,
+        port: PeerPort,
+    ) -> Result<(), String> {
+        let blocked = &self.network.blocked;
+        let lost = blocked.contains(&(caller, goal)) || blocked.contains(&(goal, caller)) || self.members[goal].dark;
+        if lost || self.members[caller].life != life || !self.network.dials.contains_key(&(caller, link)) {
+            return Ok(());
+        }
+        let delay = self.peer_dice.latency(self.plan.peer_delay_us);
+        let Some(server) = &self.members[goal].server else {
+            self.plan_in(delay, Happening::CallFails { caller, life, link });
+            return Ok(());
+        };
+        let stopped = server.replica_stopped_until();
+        if stopped > self.now {
+            self.plan_at(stopped, Happening::Called { caller, life, link, goal, port });
+            return Ok(());
+        }
+        let wire = self.network.connect(port, (caller, life, link), (goal, self.members[goal].life));
+        self.tell_wire(wire, 0, OnWire::Connected);
+        let accepted = self.network.wires.get(&wire).map_or(link, |wire| wire.ends[1].link);
+        let from = ([127, 0, 1, caller as u8 + 1], 1024 + (wire % 60_000) as u16).into();
+        self.note(|| format!("member {caller} calls {goal} for {port:?}: wire {wire}"));
+        self.peer_turn(goal, PeerNews::Accepted { link: accepted, port, from })
+    }
+
+    pub(super) fn call_fails(&mut self, caller: usize, life: u32, link: LinkId) -> Result<(), String> {
+        if self.members[caller].life != life || !self.network.dials.contains_key(&(caller, link)) {
+            return Ok(());
+        }
+        let stopped = self.members[caller].server.as_ref().map_or(0, |server| server.replica_stopped_until());
+        if stopped > self.now {
+            self.plan_at(stopped, Happening::CallFails { caller, life, link });
+            return Ok(());
+        }
+        self.network.dials.remove(&(caller, link));
+        self.peer_turn(caller, PeerNews::Closed { link })
+    }
+
+    fn tell_wire(&mut self, wire: u64, to: usize, what: OnWire) {
+        let delay = self.plan.peer_delay_us;
+        if let Some((at, wire, side, what)) =
+            self.network.tell(wire, to, what, self.now, delay, &mut self.peer_dice)
+        {
+            self.plan_at(at, Happening::Wire { wire, side, what });
+        }
+    }
+
+    pub(super) fn send_peer(&mut self, member: usize, link: LinkId, bytes: &[u8]) -> Result<(), String> {
+        if let Some(waiting) = self.network.dials.get_mut(&(member, link)) {
+            waiting.extend_from_slice(bytes);
+            return Ok(());
+        }
+        let Some((id, side)) = self.network.find(member, link) else { return Ok(()) };
+        let standing = self.members[member].standing();
+        let is_learner = side == 0 && self.network.wires.get(&id).is_some_and(|wire| wire.port == PeerPort::Quorum);
+        let forgets = is_learner && self.is_sabotaged(Sabotage::ForgetsTouches) && self.history.reigns.len() > 1;
+        let rewritten = forgets.then(|| packets::without_touches(bytes));
+        let bytes = rewritten.as_deref().unwrap_or(bytes);
+        if M::SPEAKS_ZAB
+            && let Some(wire) = self.network.wires.get_mut(&id).filter(|wire| wire.port == PeerPort::Quorum)
+        {
+            if side == 0 {
+                wire.desk.on_learner(bytes, &standing, &mut self.history)?;
+            } else {
+                let news = wire.desk.on_leader(bytes, &standing, self.now, &mut self.history)?;
+                for body in news.proposed {
+                    self.judge_proposal(member, &body)?;
+                }
+                self.ended(news.expired);
+            }
+        }
+        let (now, delay) = (self.now, self.plan.peer_delay_us);
+        for (at, wire, side, what) in self.network.send(id, side, bytes, now, delay, &mut self.peer_dice) {
+            self.plan_at(at, Happening::Wire { wire, side, what });
+        }
+        let under_way = self.network.wires.get(&id).map_or(0, |wire| wire.ends[1 - side].under_way);
+        if under_way > self.plan.wire_bytes_max {
+            self.note(|| format!("wire {id}: {under_way} bytes wait for {}, it is cut", 1 - side));
+            self.tell_wire(id, side, OnWire::Reset);
+            self.kill_end(id, 1 - side);
+        }
+        Ok(())
+    }
+
+    /// Nothing reaches that end any more.
+    pub(super) fn kill_end(&mut self, wire: u64, side: usize) {
+        if let Some(wire) = self.network.wires.get_mut(&wire) {
+            wire.ends[side].dead = true;
+        }
+    }
+
+    pub(super) fn close_peer(&mut self, member: usize, link: LinkId) {
+        self.network.dials.remove(&(member, link));
+        if let Some((wire, side)) = self.network.find(member, link) {
+            self.network.shut(wire, side);
+            self.tell_wire(wire, 1 - side, OnWire::End);
+        }
+    }
+
+    /// Something arrives at an end, if nothing keeps it.
+    pub(super) fn at_wire(&mut self, wire: u64, side: usize, what: OnWire) -> Result<(), String> {
+        let blocked = self.network.is_blocked(wire, side);
+        let acks_blocked = self.network.is_blocked(wire, 1 - side);
+        let Some(found) = self.network.wires.get_mut(&wire) else { return Ok(()) };
+        let end = &mut found.ends[side];
+        let stopped = match &self.members[end.member].server {
+            Some(server) if self.members[end.member].life == end.life => server.replica_stopped_until(),
+            _ => 0,
+        };
+        let keep = blocked || !end.held.is_empty() || stopped > self.now;
+        if end.dead {
+            if let OnWire::Bytes(bytes) = &what {
+                end.under_way -= bytes.len();
+            }
+            self.doubt(wire, side);
+            return Ok(());
+        }
+        if keep {
+            end.held.push(what);
+            if blocked {
+                self.doubt(wire, side);
+            } else {
+                self.plan_at(stopped, Happening::WireResumes { wire, side });
+            }
+            return Ok(());
+        }
+        if acks_blocked {
+            self.doubt(wire, side);
+        }
+        self.arrive(wire, side, what)
+    }
+
+    fn arrive(&mut self, id: u64, side: usize, what: OnWire) -> Result<(), String> {
+        let Some(wire) = self.network.wires.get_mut(&id) else { return Ok(()) };
+        let end = &mut wire.ends[side];
+        let (member, link) = (end.member, end.link);
+        if let OnWire::Bytes(bytes) = &what {
+            end.under_way -= bytes.len();
+        }
+        let alive = self.members[member].life == end.life && self.members[member].server.is_some();
+        if let OnWire::Connected = what {
+            return match self.network.dials.remove(&(member, link)).filter(|_| alive) {
+                Some(waiting) => {
+                    self.network.opened(id);
+                    self.peer_turn(member, PeerNews::Connected { link })?;
+                    if waiting.is_empty() { Ok(()) } else { self.send_peer(member, link, &waiting) }
+                }
+                None => {
+                    self.tell_wire(id, 1 - side, OnWire::Reset);
+                    Ok(())
+                }
+            };
+        }
+        if !alive || !end.open {
+            // What reaches nobody is answered by a reset, unless nobody is there to answer.
+            if !self.members[member].dark && matches!(what, OnWire::Bytes(_)) {
+                self.tell_wire(id, 1 - side, OnWire::Reset);
+            }
+            return Ok(());
+        }
+        match what {
+            OnWire::Bytes(bytes) => {
+                if M::SPEAKS_ZAB && side == 1 && wire.port == PeerPort::Quorum {
+                    wire.arrived.push(&bytes);
+                    self.overhear(id, member);
+                }
+                self.peer_turn(member, PeerNews::Bytes { link, bytes: &bytes })
+            }
+            OnWire::End | OnWire::Reset => {
+                self.network.shut(id, side);
+                self.peer_turn(member, PeerNews::Closed { link })
+            }
+            OnWire::Connected => Ok(()),
+        }
+    }
+
+    /// What a leader learns of sessions from a learner's packets.
+    fn overhear(&mut self, id: u64, leader: usize) {
+        let now = self.now;
+        let Some(wire) = self.network.wires.get_mut(&id) else { return };
+        while let Some(packet) = wire.arrived.next() {
+            let heard = match packet.kind {
+                packets::PING => packet.touches(),
+                packets::REQUEST | packets::REVALIDATE => {
+                    packet.body().first_chunk().map(|id| i64::from_be_bytes(*id)).into_iter().collect()
+                }
+                _ => Vec::new(),
+            };
+            for session in heard {
+                self.ears.on_leader(session, leader, now);
+            }
+        }
+    }
+
+    pub(super) fn wire_resumes(&mut self, id: u64, side: usize) -> Result<(), String> {
+        if self.network.is_blocked(id, side) {
+            return Ok(()); // It was blocked again.
+        }
+        let Some(wire) = self.network.wires.get_mut(&id) else { return Ok(()) };
+        let end = &mut wire.ends[side];
+        let stopped = match &self.members[end.member].server {
+            Some(server) if self.members[end.member].life == end.life => server.replica_stopped_until(),
+            _ => 0,
+        };
+        if stopped > self.now {
+            self.plan_at(stopped, Happening::WireResumes { wire: id, side });
+            return Ok(());
+        }
+        for what in std::mem::take(&mut end.held) {
+            self.arrive(id, side, what)?;
+        }
+        Ok(())
+    }
+
+    /// The sender to this end gets no acknowledgement. Some time it will have had enough.
+    fn doubt(&mut self, id: u64, side: usize) {
+        let patience = self.peer_dice.between(500_000, 8_000_000);
+        let Some(end) = self.network.wires.get_mut(&id).map(|wire| &mut wire.ends[side]) else { return };
+        if !std::mem::replace(&mut end.doubted, true) {
+            self.plan_in(patience, Happening::WireGivenUp { wire: id, side });
+        }
+    }
+
+    pub(super) fn wire_given_up(&mut self, id: u64, side: usize) -> Result<(), String> {
+        let blocked = self.network.is_blocked(id, side) || self.network.is_blocked(id, 1 - side);
+        let Some(wire) = self.network.wires.get_mut(&id) else { return Ok(()) };
+        wire.ends[side].doubted = false;
+        if !blocked && !wire.ends[side].dead {
+            return Ok(());
+        }
+        let sender = &wire.ends[1 - side];
+        let (member, link) = (sender.member, sender.link);
+        let alive = sender.open && self.members[member].life == sender.life;
+        let Some(server) = self.members[member].server.as_ref().filter(|_| alive) else { return Ok(()) };
+        let stopped = server.replica_stopped_until();
+        if stopped > self.now {
+            self.plan_at(stopped, Happening::WireGivenUp { wire: id, side });
+            return Ok(());
+        }
+        wire.ends[side].dead = true;
+        wire.ends[side].held.clear();
+        self.network.shut(id, 1 - side);
+        self.note(|| format!("wire {id}: member {member} gives it up"));
+        self.peer_turn(member, PeerNews::Closed { link })
+    }
+
+    pub(super) fn unblock(&mut self, paths: &[(usize, usize)]) {
+        for path in paths {
+            self.network.blocked.remove(path);
+        }
+        self.ears.last_fault = self.now;
+        let waiting: Vec<(u64, usize)> = self
+            .network
+            .wires
+            .iter()
+            .flat_map(|(id, wire)| (0..2).map(move |side| (*id, side, &wire.ends[side])))
+            .filter(|(_, _, end)| !end.held.is_empty())
+            .map(|(id, side, _)| (id, side))
+            .collect();
+        for (wire, side) in waiting {
+            let late = self.peer_dice.below(200_000);
+            self.plan_in(late, Happening::WireResumes { wire, side });
+        }
+    }
+
+    /// The member's connections end with it; loudly, if its machine goes on.
+    pub(super) fn fail_wires(&mut self, member: usize, loud: bool) {
+        self.network.dials.retain(|(caller, _), _| *caller != member);
+        for (wire, side) in self.network.of_member(member) {
+            self.network.shut(wire, side);
+            if loud {
+                self.tell_wire(wire, 1 - side, OnWire::Reset);
+            }
+        }
+        self.network.sweep();
+    }
+}
