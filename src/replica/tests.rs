@@ -15,6 +15,7 @@ fn at(ms: u64) -> Now {
 
 fn replica() -> Replica {
     let settings = Settings {
+        ensemble: None,
         rules: Rules { auth: AuthRules::default(), extended_types: true, enforce_quota: false },
         tick_ms: TICK_MS,
         server_id: 1,

@@ -30,7 +30,7 @@ use super::signals::{StopSignals, Woken};
 use super::stop::{Phase, Stop};
 use crate::base::{Now, limits};
 use crate::mail::{ToReplica, ToShard};
-use crate::replica::PeerPort;
+use crate::replica::{self, PeerPort};
 
 /// Everything the driver must be told.
 pub struct Setup {

@@ -141,7 +141,7 @@ fn start(
             peers: Some(Peers::new(doors, resolver, epochs, false)),
         };
         let driver = Driver::<Shard, Player>::new(None, Some(replica), wake, stop, 0).unwrap();
-        glommio::spawn_local_into(driver.run(Vec::new()), queues.turns).unwrap().await;
+        glommio::spawn_local_into(driver.run(replica::Effects::default()), queues.turns).unwrap().await;
     };
     (port, folder, hear, placement::start(&place, main).unwrap())
 }

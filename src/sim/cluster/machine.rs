@@ -85,8 +85,8 @@ impl BootMedia for MemberMedia<'_> {
         Media { disk: self.disk, hide: 0 }.segments()
     }
 
-    fn read_segment(&self, segment: SegmentId) -> io::Result<Vec<u8>> {
-        Media { disk: self.disk, hide: 0 }.read_segment(segment)
+    fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()> {
+        Media { disk: self.disk, hide: 0 }.read_segment(segment, bytes)
     }
 
     fn epochs(&self) -> io::Result<Epochs> {
