@@ -5,10 +5,13 @@ use std::io::{self, Read};
 
 use bytes::Bytes;
 
+use super::ensemble::Ensemble;
 use super::history::{Inventory, Rebuilt, State, owner_rules, rebuild};
 use super::rebase::Remains;
-use super::ensemble::Ensemble;
-use super::{Effects, EpochError, Epochs, PeerEffect, Replica, Settings, judge_epochs, hearing::Hearing, reaper::Reaper, snapshots, survey};
+use super::{
+    Effects, EpochError, Epochs, PeerEffect, Replica, Settings, hearing::Hearing, judge_epochs, reaper::Reaper,
+    snapshots, survey,
+};
 use crate::base::{Now, SessionId, Zxid};
 use crate::journal::{Damage, DiskEffect, Journal, JournalPosition, SegmentId};
 use crate::session::{SessionIds, SessionTable};

@@ -41,7 +41,10 @@ enum Use {
     /// Our leader.
     Leader,
     /// Somebody takes us for a leader before the election is over: what it said is kept until it is.
-    Early { said: Vec<u8>, since: Instant },
+    Early {
+        said: Vec<u8>,
+        since: Instant,
+    },
 }
 
 /// Early learners, and what each may have said, at most: a FOLLOWERINFO is 60 bytes long.
@@ -294,12 +297,8 @@ impl Replica {
         ensemble.mesh.set_looking(false);
         let leads = leader == ensemble.settings.me;
         tracing::info!(leader = %leader, took_ms = ensemble.election_ms, "elected");
-        let early: Vec<LinkId> = ensemble
-            .uses
-            .iter()
-            .filter(|(_, it)| matches!(it, Use::Early { .. }))
-            .map(|(link, _)| *link)
-            .collect();
+        let early: Vec<LinkId> =
+            ensemble.uses.iter().filter(|(_, it)| matches!(it, Use::Early { .. })).map(|(link, _)| *link).collect();
         if !leads {
             for link in early {
                 self.close_link(link, out);

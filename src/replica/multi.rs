@@ -55,7 +55,9 @@ impl Replica {
     pub(super) fn apply_multi(&mut self, header: &TxnHeader, ops: &[Txn<'_>], changes: &mut Changes) -> Body {
         let mut slots = Vec::with_capacity(64 * ops.len());
         let failed = ops.iter().enumerate().find_map(|(at, op)| match op {
-            Txn::Error { code } if *code != 0 => Some((at, ErrorCode::from_code(*code).unwrap_or(ErrorCode::RuntimeInconsistency))),
+            Txn::Error { code } if *code != 0 => {
+                Some((at, ErrorCode::from_code(*code).unwrap_or(ErrorCode::RuntimeInconsistency)))
+            }
             _ => None,
         });
         match failed {

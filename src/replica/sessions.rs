@@ -6,8 +6,8 @@ use super::{Effects, Replica};
 use crate::base::{Instant, Now, Origin, SessionId, ShardId, Xid};
 use crate::codec::txn::Txn;
 use crate::mail::metrics::Counter;
-use crate::session::Owner;
 use crate::mail::{Answer, AnswerKind, Body, Connect};
+use crate::session::Owner;
 
 impl Replica {
     /// A handshake. The shard has checked the password of a session that claims to exist.

@@ -113,7 +113,8 @@ impl Disk {
     /// where the history ends then.
     pub fn lose_last_batch(&mut self) -> Option<i64> {
         let (last, offset) = self.last_batch?;
-        let (_, _, through) = self.before_last.take().filter(|(segment, before, _)| *segment == last && *before < offset)?;
+        let (_, _, through) =
+            self.before_last.take().filter(|(segment, before, _)| *segment == last && *before < offset)?;
         self.segments.get_mut(&last)?[offset as usize..].fill(0);
         self.snapshots.retain(|zxid, _| *zxid <= through);
         (self.last_batch, self.last_through, self.durable) = (None, through, through);

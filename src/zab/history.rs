@@ -26,9 +26,14 @@ const BYTES_MAX: usize = 64 << 20;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plan {
     /// It keeps what it has; `zxid` goes into the packet, records above `after` follow.
-    Diff { zxid: Zxid, after: Zxid },
+    Diff {
+        zxid: Zxid,
+        after: Zxid,
+    },
     /// It cuts what lies above `to`, then as for `Diff` with what is above `to`.
-    Trunc { to: Zxid },
+    Trunc {
+        to: Zxid,
+    },
     /// Older than what is kept: perhaps the journal on disk reaches back to it.
     Older,
     Snap,

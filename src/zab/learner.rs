@@ -25,36 +25,65 @@ use crate::codec::peer::{
 /// What the learner asks of its owner.
 #[derive(Debug)]
 pub enum LearnerEffect {
-    Send { bytes: Bytes },
+    Send {
+        bytes: Bytes,
+    },
     /// Make `acceptedEpoch` durable, then [`Learner::on_promised`].
-    Promise { epoch: i64 },
+    Promise {
+        epoch: i64,
+    },
     /// Keep everything; what follows continues it.
     Diff,
     /// Cut everything above `to`, exactly, then [`Learner::on_truncated`].
-    Truncate { to: Zxid },
+    Truncate {
+        to: Zxid,
+    },
     /// Forget everything: the state at `zxid` follows as [`LearnerEffect::Stream`].
-    Snapshot { zxid: Zxid },
+    Snapshot {
+        zxid: Zxid,
+    },
     /// Raw bytes of the snapshot's stream. When it is complete, give what was left to [`Learner::on_streamed`].
-    Stream { bytes: Bytes },
+    Stream {
+        bytes: Bytes,
+    },
     /// Log and remember.
-    Proposal { zxid: Zxid, record: Bytes },
+    Proposal {
+        zxid: Zxid,
+        record: Bytes,
+    },
     /// The oldest uncommitted proposal is committed.
-    Commit { zxid: Zxid },
+    Commit {
+        zxid: Zxid,
+    },
     /// An observer's proposal and commit in one.
-    Inform { zxid: Zxid, record: Bytes },
+    Inform {
+        zxid: Zxid,
+        record: Bytes,
+    },
     /// Make everything so far durable (a snapshot under its final name, the log synced), then [`Learner::on_settled`].
     Settle,
     /// Make `currentEpoch` durable, then [`Learner::on_adopted`].
-    Adopt { epoch: i64 },
+    Adopt {
+        epoch: i64,
+    },
     /// Serve clients.
-    Live { epoch: i64 },
+    Live {
+        epoch: i64,
+    },
     /// Answer with [`Learner::pong`], the same zxid in it.
-    Ping { zxid: Zxid },
-    Revalidated { session: SessionId, valid: bool },
+    Ping {
+        zxid: Zxid,
+    },
+    Revalidated {
+        session: SessionId,
+        valid: bool,
+    },
     /// The oldest forwarded `sync` is answered.
     Synced,
     /// The link is of no use any more: close it and look for a leader again.
-    Leave { why: String },
+    Leave {
+        why: String,
+    },
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -300,12 +329,7 @@ impl Learner {
         self.unacked.clear();
     }
 
-    fn on_leader_info(
-        &mut self,
-        packet: &Packet,
-        now: Instant,
-        out: &mut Vec<LearnerEffect>,
-    ) -> Result<(), String> {
+    fn on_leader_info(&mut self, packet: &Packet, now: Instant, out: &mut Vec<LearnerEffect>) -> Result<(), String> {
         let data = packet.data.as_deref().unwrap_or_default();
         let version = LeaderInfo::decode(data).map_err(|malformed| malformed.0)?.protocol_version;
         if version != PROTOCOL_VERSION {
@@ -372,8 +396,7 @@ impl Learner {
         if zxid <= self.last && self.stage < Stage::Live {
             return Ok(()); // A leader of the reference may repeat what its snapshot shows already.
         }
-        let continues =
-            self.last.is_right_before(zxid) || (zxid.epoch() > self.last.epoch() && zxid.counter() == 1);
+        let continues = self.last.is_right_before(zxid) || (zxid.epoch() > self.last.epoch() && zxid.counter() == 1);
         if !continues && !committed {
             return Err(format!("the leader proposed {zxid}, which does not follow {}", self.last));
         }

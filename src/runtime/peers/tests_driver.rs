@@ -107,11 +107,11 @@ impl ReplicaMachine for Player {
     }
 }
 
+/// Its port, its folder, the epochs it saw written, its thread.
+type Running = (u16, PathBuf, mpsc::Receiver<Vec<(EpochFile, i64)>>, glommio::ExecutorJoinHandle<()>);
+
 /// Starts a driver; returns its election port, and what its machine wrote when the game is over.
-fn start(
-    name: &str,
-    serves: Option<u16>,
-) -> (u16, PathBuf, mpsc::Receiver<Vec<(EpochFile, i64)>>, glommio::ExecutorJoinHandle<()>) {
+fn start(name: &str, serves: Option<u16>) -> Running {
     let folder = std::env::temp_dir().join(format!("ringkeeper-peers-{}-{name}", std::process::id()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
@@ -141,7 +141,7 @@ fn start(
             peers: Some(Peers::new(doors, resolver, epochs, false)),
         };
         let driver = Driver::<Shard, Player>::new(None, Some(replica), wake, stop, 0).unwrap();
-        glommio::spawn_local_into(driver.run(replica::Effects::default()), queues.turns).unwrap().await;
+        glommio::spawn_local_into(driver.run(Effects::default()), queues.turns).unwrap().await;
     };
     (port, folder, hear, placement::start(&place, main).unwrap())
 }

@@ -74,7 +74,9 @@ impl<M: Machine> Cluster<M> {
             ));
         }
         match self.history.digest(zxid) {
-            None => return Err(format!("member {member} comes back at {zxid:#x}, which nobody proposed (invariant 20)")),
+            None => {
+                return Err(format!("member {member} comes back at {zxid:#x}, which nobody proposed (invariant 20)"));
+            }
             Some(due) if due != digest => {
                 return Err(format!(
                     "member {member} comes back at {zxid:#x} with digest {digest}, due was {due} (invariants 2, 34)"

@@ -60,7 +60,9 @@ impl<M: Machine> Cluster<M> {
         let this = &mut self.members[member];
         let (Some(current), accepted) = (this.epochs.current, this.epochs.accepted) else { return Ok(()) };
         if accepted.is_none_or(|accepted| accepted < current) {
-            return Err(format!("member {member}: epoch {current:#x} is current, accepted {accepted:?} (invariant 24)"));
+            return Err(format!(
+                "member {member}: epoch {current:#x} is current, accepted {accepted:?} (invariant 24)"
+            ));
         }
         let reign = self.history.reigns.get(&current);
         let has_history = reign.is_none_or(|reign| self.history.holds(this.durable, reign.history));

@@ -77,7 +77,8 @@ impl<M: Machine> Cluster<M> {
             // Identities change the answers to what is under way: wait for the one that changes them.
             _ if client.asked.iter().any(|(_, op)| matches!(op, Op::Auth { .. })) => {}
             _ => {
-                let count = if client.dice.chance(100) { client.dice.between(5, 30) } else { client.dice.between(1, 3) };
+                let count =
+                    if client.dice.chance(100) { client.dice.between(5, 30) } else { client.dice.between(1, 3) };
                 let model = &self.history.commits.model;
                 let ops = (0..count).map(|_| workload::next(&mut client.dice, model)).collect();
                 self.ask(number, ops);

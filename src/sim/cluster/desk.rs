@@ -301,8 +301,7 @@ mod tests {
 
     fn txn(zxid: i64) -> Vec<u8> {
         let header = TxnHeader { session: SessionId(zxid), cxid: Xid(0), zxid: Zxid(zxid), time: WallMs(1) };
-        let digest =
-            txn::TxnDigest { version: txn::DIGEST_VERSION, tree: super::super::super::model::FRESH_DIGEST };
+        let digest = txn::TxnDigest { version: txn::DIGEST_VERSION, tree: super::super::super::model::FRESH_DIGEST };
         let mut bytes = Vec::new();
         txn::encode(&mut bytes, &header, &Txn::CreateSession { timeout_ms: 1000 }, Some(digest));
         bytes

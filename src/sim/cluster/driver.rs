@@ -2,10 +2,10 @@
 //! mailboxes. Every effect is a place where the power may be cut.
 
 use super::super::disk::{Preparing, records};
+use super::Sabotage;
 use super::machine::{Machine, MemberMedia};
 use super::member::Member;
 use super::world::{Cluster, Happening, News};
-use super::Sabotage;
 use crate::base::{Now, ShardId};
 use crate::journal::{Batch, DiskEffect};
 use crate::mail::ToShard;

@@ -26,7 +26,9 @@ impl EpochFiles {
         let before = self.get(file);
         self.put(file, epoch);
         match before {
-            Some(before) if before > epoch => Err(format!("{file:?} goes back from {before} to {epoch} (invariant 23)")),
+            Some(before) if before > epoch => {
+                Err(format!("{file:?} goes back from {before} to {epoch} (invariant 23)"))
+            }
             _ => Ok(Some((file, epoch))),
         }
     }

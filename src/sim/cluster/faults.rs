@@ -112,8 +112,13 @@ impl<M: Machine> Cluster<M> {
 
     /// One connection between members is reset, or goes dead one way or both.
     fn hurt_wire(&mut self) {
-        let open: Vec<u64> =
-            self.network.wires.iter().filter(|(_, wire)| wire.ends.iter().all(|end| end.open)).map(|(id, _)| *id).collect();
+        let open: Vec<u64> = self
+            .network
+            .wires
+            .iter()
+            .filter(|(_, wire)| wire.ends.iter().all(|end| end.open))
+            .map(|(id, _)| *id)
+            .collect();
         if open.is_empty() {
             return;
         }

@@ -119,7 +119,15 @@ impl Network {
     }
 
     /// Puts anything else on its way to an end, behind what is.
-    pub fn tell(&mut self, wire: u64, to: usize, what: OnWire, now: u64, delay: u64, dice: &mut Rng) -> Option<Planned> {
+    pub fn tell(
+        &mut self,
+        wire: u64,
+        to: usize,
+        what: OnWire,
+        now: u64,
+        delay: u64,
+        dice: &mut Rng,
+    ) -> Option<Planned> {
         let end = self.wires.get_mut(&wire).map(|wire| &mut wire.ends[to])?;
         Some((end.arrival(now, delay, dice), wire, to, what))
     }

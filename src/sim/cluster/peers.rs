@@ -1,10 +1,10 @@
 //! Between members: calls, bytes, ends of wires, and what of it a witness learns on the way.
 
+use super::Sabotage;
 use super::machine::Machine;
 use super::network::OnWire;
 use super::packets;
 use super::world::{Cluster, Happening};
-use super::Sabotage;
 use crate::base::{LinkId, PeerAddress};
 use crate::replica::{PeerNews, PeerPort};
 
@@ -87,9 +87,7 @@ impl<M: Machine> Cluster<M> {
 
     fn tell_wire(&mut self, wire: u64, to: usize, what: OnWire) {
         let delay = self.plan.peer_delay_us;
-        if let Some((at, wire, side, what)) =
-            self.network.tell(wire, to, what, self.now, delay, &mut self.peer_dice)
-        {
+        if let Some((at, wire, side, what)) = self.network.tell(wire, to, what, self.now, delay, &mut self.peer_dice) {
             self.plan_at(at, Happening::Wire { wire, side, what });
         }
     }

@@ -151,16 +151,10 @@ impl Plan {
         }
         let members = self.votes.iter().enumerate().map(|(index, votes)| {
             let id = ServerId(index as i64 + 1);
-            let address =
-                MemberAddress { host: host(index), quorum_port: QUORUM_PORT, election_port: ELECTION_PORT };
+            let address = MemberAddress { host: host(index), quorum_port: QUORUM_PORT, election_port: ELECTION_PORT };
             (id, Member { id, addresses: vec![address], observer: !votes, client: None })
         });
-        let view = View {
-            members: members.collect(),
-            groups: BTreeMap::new(),
-            weights: BTreeMap::new(),
-            version: 0,
-        };
+        let view = View { members: members.collect(), groups: BTreeMap::new(), weights: BTreeMap::new(), version: 0 };
         let tick_ms = self.tick_ms as u64;
         Some(EnsembleSettings {
             me: ServerId(member as i64 + 1),

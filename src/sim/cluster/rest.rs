@@ -73,7 +73,9 @@ impl<M: Machine> Cluster<M> {
                 let client = &self.clients[number];
                 let asked = client.asked.iter().find(|(xid, op)| *xid > 0 && matches!(op, Op::SetData { .. }));
                 match (waiting[number], asked.map(|(xid, _)| *xid), client.link) {
-                    (Some((link, xid)), now, Some(current)) if link == current && now != Some(xid) => done[number] = true,
+                    (Some((link, xid)), now, Some(current)) if link == current && now != Some(xid) => {
+                        done[number] = true
+                    }
                     (_, Some(xid), Some(link)) => waiting[number] = Some((link, xid)),
                     _ => waiting[number] = None,
                 }

@@ -116,13 +116,7 @@ impl<M: Machine> Cluster<M> {
         Ok(())
     }
 
-    fn judge_outputs(
-        &mut self,
-        member: usize,
-        shard: usize,
-        before: i64,
-        out: &shard::Effects,
-    ) -> Result<(), String> {
+    fn judge_outputs(&mut self, member: usize, shard: usize, before: i64, out: &shard::Effects) -> Result<(), String> {
         let Cluster { members, visits, history, shown, doomed, plan, ears, summary, .. } = self;
         let Some(server) = &mut members[member].server else { return Ok(()) };
         let mut scene = Scene {

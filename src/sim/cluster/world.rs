@@ -91,8 +91,12 @@ pub enum Happening {
 /// What reaches a member's machines from its own inside.
 #[derive(Clone, Debug)]
 pub enum News {
-    MailAtReplica { shard: usize },
-    MailAtShard { shard: usize },
+    MailAtReplica {
+        shard: usize,
+    },
+    MailAtShard {
+        shard: usize,
+    },
     BatchLands(BatchId),
     /// On the disk at last, reported before (sabotage).
     DiskLands,
@@ -103,7 +107,9 @@ pub enum News {
     EpochLands,
     /// Reported before it is on the disk (sabotage).
     EpochTold,
-    ShardTick { shard: usize },
+    ShardTick {
+        shard: usize,
+    },
     ReplicaTick,
 }
 

@@ -15,12 +15,8 @@ impl Leader {
         assert!(self.last_proposed.is_right_before(zxid), "{zxid} does not follow {}", self.last_proposed);
         self.last_proposed = zxid;
         let packet = Packet::with(PacketKind::Proposal, zxid, record.clone()).to_bytes();
-        let followers: Vec<LinkId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| !link.observes && link.is_fed())
-            .map(|(link, _)| *link)
-            .collect();
+        let followers: Vec<LinkId> =
+            self.links.iter().filter(|(_, link)| !link.observes && link.is_fed()).map(|(link, _)| *link).collect();
         for link in followers {
             self.feed(link, packet.clone(), out);
         }
@@ -35,14 +31,7 @@ impl Leader {
 
     /// A learner was fed all commits up to and with `committed` and all proposals up to `proposed`; from here on it
     /// gets everything: first the outstanding proposals above that, then NEWLEADER with our list of servers.
-    pub fn follow(
-        &mut self,
-        link: LinkId,
-        committed: Zxid,
-        proposed: Zxid,
-        config: &str,
-        out: &mut Vec<LeaderEffect>,
-    ) {
+    pub fn follow(&mut self, link: LinkId, committed: Zxid, proposed: Zxid, config: &str, out: &mut Vec<LeaderEffect>) {
         let Some(state) = self.links.get_mut(&link) else { return };
         state.after = committed;
         state.stage = LinkStage::Syncing;
@@ -120,9 +109,7 @@ impl Leader {
             .collect();
         for (link, observes) in links {
             let packet = if observes {
-                inform.get_or_insert_with(|| {
-                    Packet::with(PacketKind::Inform, zxid, proposal.record.clone()).to_bytes()
-                })
+                inform.get_or_insert_with(|| Packet::with(PacketKind::Inform, zxid, proposal.record.clone()).to_bytes())
             } else {
                 commit.get_or_insert_with(|| Packet::bare(PacketKind::Commit, zxid).to_bytes())
             };

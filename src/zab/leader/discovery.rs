@@ -69,7 +69,8 @@ impl Leader {
         }
         self.enter(Stage::Acking, now);
         self.promised.insert(self.me);
-        let waiting: Vec<LinkId> = self.links.iter().filter(|(_, l)| l.stage == LinkStage::Waiting).map(|(id, _)| *id).collect();
+        let waiting: Vec<LinkId> =
+            self.links.iter().filter(|(_, l)| l.stage == LinkStage::Waiting).map(|(id, _)| *id).collect();
         for link in waiting {
             self.inform(link, out);
         }
@@ -78,7 +79,11 @@ impl Leader {
 
     fn inform(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
         let zxid = self.epoch_zxid();
-        self.send(link, &Packet::with(PacketKind::LeaderInfo, zxid, LeaderInfo { protocol_version: PROTOCOL_VERSION }.encode()), out);
+        self.send(
+            link,
+            &Packet::with(PacketKind::LeaderInfo, zxid, LeaderInfo { protocol_version: PROTOCOL_VERSION }.encode()),
+            out,
+        );
         if let Some(state) = self.links.get_mut(&link) {
             state.stage = LinkStage::Informed;
         }

@@ -39,28 +39,60 @@ pub struct Timing {
 /// What the leader asks of its owner.
 #[derive(Debug)]
 pub enum LeaderEffect {
-    Send { link: LinkId, bytes: Bytes },
-    Close { link: LinkId },
+    Send {
+        link: LinkId,
+        bytes: Bytes,
+    },
+    Close {
+        link: LinkId,
+    },
     /// Make `acceptedEpoch` durable, then [`Leader::on_promised`].
-    Promise { epoch: i64 },
+    Promise {
+        epoch: i64,
+    },
     /// Make `currentEpoch` durable, then [`Leader::on_adopted`].
-    Adopt { epoch: i64 },
+    Adopt {
+        epoch: i64,
+    },
     /// This learner's last transaction is `peer` (-1: it has nothing): send it what it lacks with [`Leader::feed`],
     /// then [`Leader::follow`].
-    Sync { link: LinkId, server: ServerId, peer: Zxid },
+    Sync {
+        link: LinkId,
+        server: ServerId,
+        peer: Zxid,
+    },
     /// A quorum has our history: serve.
-    Established { epoch: i64 },
+    Established {
+        epoch: i64,
+    },
     /// Everything up to here has a quorum; its record, oldest first, one effect each.
-    Commit { zxid: Zxid, record: Bytes },
+    Commit {
+        zxid: Zxid,
+        record: Bytes,
+    },
     /// A learner's client wants something ordered.
-    Request { link: LinkId, request: Forwarded, ids: Vec<Id> },
-    Revalidate { link: LinkId, session: SessionId, timeout_ms: i32 },
+    Request {
+        link: LinkId,
+        request: Forwarded,
+        ids: Vec<Id>,
+    },
+    Revalidate {
+        link: LinkId,
+        session: SessionId,
+        timeout_ms: i32,
+    },
     /// A learner heard these sessions since it last said so.
-    Heard { sessions: Vec<(SessionId, i32)> },
+    Heard {
+        sessions: Vec<(SessionId, i32)>,
+    },
     /// The learner's clients are on their own now.
-    LearnerGone { link: LinkId },
+    LearnerGone {
+        link: LinkId,
+    },
     /// Leadership is over.
-    Abdicate { why: String },
+    Abdicate {
+        why: String,
+    },
 }
 
 /// Where an epoch stands.
