@@ -42,7 +42,7 @@ impl<M: Machine> Cluster<M> {
         let visit = self.clients[number].link.and_then(|link| self.visits.get(&link));
         let severed = visit.is_none_or(|visit| visit.link.severed);
         let client = &mut self.clients[number];
-        if client.closing {
+        if client.closing && !self.calm {
             return pause;
         }
         if self.calm {
@@ -50,7 +50,7 @@ impl<M: Machine> Cluster<M> {
             let oldest = visit.and_then(|visit| visit.link.line.asked.front()).map_or(self.now, |asked| asked.at);
             if severed || oldest + timeout_us < self.now {
                 self.leave(number);
-            } else if self.clients[number].asked.is_empty() {
+            } else if self.clients[number].asked.is_empty() && !self.clients[number].closing {
                 let write = Op::SetData { path: "/".into(), data: None, version: -1 };
                 self.ask(number, vec![write, Op::Ping]);
             }
