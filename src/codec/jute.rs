@@ -196,6 +196,12 @@ impl Writer<'_> {
         }
     }
 
+    /// A string in plain UTF-8, for all that must be read back the same: transactions, snapshots, peers. What Java's
+    /// encoder makes of characters beyond the first plane (parity J-12) its own decoder does not give back (J-13).
+    pub fn text(&mut self, value: &str) {
+        self.buffer(Some(value.as_bytes()));
+    }
+
     /// A string as Java's encoder writes it: per UTF-16 unit, so that a supplementary character takes two
     /// three-byte sequences (parity J-12).
     pub fn string(&mut self, value: &str) {

@@ -94,6 +94,16 @@ pub struct TxnDigest {
 /// The digest version this server computes.
 pub const DIGEST_VERSION: i32 = 2;
 
+/// As [`Writer::acl`], for readers that must get back what was written.
+fn put_acl(w: &mut Writer<'_>, list: &[Acl]) {
+    w.i32(list.len() as i32);
+    for acl in list {
+        w.i32(acl.perms);
+        w.text(&acl.id.scheme);
+        w.text(&acl.id.id);
+    }
+}
+
 impl Txn<'_> {
     /// The number in the header.
     pub fn type_code(&self) -> i32 {
@@ -123,9 +133,9 @@ impl Txn<'_> {
     fn encode_body(&self, w: &mut Writer<'_>) {
         match self {
             Txn::Create { kind, path, data, acl, parent_cversion } => {
-                w.string(path);
+                w.text(path);
                 w.buffer(data.as_deref());
-                w.acl(acl);
+                put_acl(w, acl);
                 if let CreateKind::Plain { ephemeral, .. } = kind {
                     w.bool(*ephemeral);
                 }
@@ -134,19 +144,19 @@ impl Txn<'_> {
                     w.i64(*ttl_ms);
                 }
             }
-            Txn::Delete { path, .. } => w.string(path),
+            Txn::Delete { path, .. } => w.text(path),
             Txn::SetData { path, data, version } | Txn::Reconfig { path, data, version } => {
-                w.string(path);
+                w.text(path);
                 w.buffer(data.as_deref());
                 w.i32(*version);
             }
             Txn::SetAcl { path, acl, version } => {
-                w.string(path);
-                w.acl(acl);
+                w.text(path);
+                put_acl(w, acl);
                 w.i32(*version);
             }
             Txn::Check { path, version } => {
-                w.string(path);
+                w.text(path);
                 w.i32(*version);
             }
             Txn::Multi(ops) => {
@@ -164,7 +174,7 @@ impl Txn<'_> {
                 let paths = ephemerals.as_deref().unwrap_or_default();
                 w.i32(paths.len() as i32);
                 for path in paths {
-                    w.string(path);
+                    w.text(path);
                 }
             }
             Txn::Error { code } => w.i32(*code),
@@ -307,4 +317,19 @@ pub fn decode(payload: &[u8]) -> Result<Entry<'_>, Malformed> {
     let digest =
         if r.rest().len() >= DIGEST_BYTES { Some(TxnDigest { version: r.i32()?, tree: r.i64()? }) } else { None };
     Ok(Entry { header: TxnHeader { session, cxid, zxid, time }, txn, digest })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_character_is_read_back_from_a_journal_as_it_was() {
+        let header = TxnHeader { session: SessionId(1), cxid: Xid(1), zxid: Zxid(1), time: WallMs(1) };
+        let acl = Acl { perms: 31, id: crate::base::Id::new("digest", "\u{1f600}:x") };
+        let txn = Txn::SetAcl { path: "/\u{1f600}".into(), acl: vec![acl].into(), version: 1 };
+        let mut record = Vec::new();
+        encode(&mut record, &header, &txn, None);
+        assert_eq!(decode(&record).unwrap().txn, txn);
+    }
 }

@@ -22,12 +22,6 @@ pub(super) const END_PATH: &str = "/";
 /// Behind the state, so that a learner knows that it has all of it (ZK: LearnerHandler.run).
 pub(super) const SIGNATURE: &str = "BenWasHere";
 
-/// Names are written as plain UTF-8, which Apache's decoder takes. What its own encoder makes of characters beyond
-/// the first plane (parity J-12) its decoder does not give back (J-13): a copied tree would not be the same tree.
-fn put_text(w: &mut Writer<'_>, text: &str) {
-    w.buffer(Some(text.as_bytes()));
-}
-
 /// The session table, with timeouts in milliseconds.
 pub fn put_sessions(out: &mut Vec<u8>, sessions: impl Iterator<Item = (SessionId, i32)>) {
     let count_at = out.len();
@@ -53,8 +47,8 @@ pub fn put_acls<'a>(out: &mut Vec<u8>, acls: impl Iterator<Item = (AclId, &'a Ac
         w.i32(list.len() as i32);
         for acl in list.iter() {
             w.i32(acl.perms);
-            put_text(w, &acl.id.scheme);
-            put_text(w, &acl.id.id);
+            w.text(&acl.id.scheme);
+            w.text(&acl.id.id);
         }
         count += 1;
     }
@@ -65,7 +59,7 @@ pub fn put_acls<'a>(out: &mut Vec<u8>, acls: impl Iterator<Item = (AclId, &'a Ac
 pub fn put_node(out: &mut Vec<u8>, node: SnapshotNode<'_>) {
     let (meta, path) = (node.znode.meta(), node.znode.path());
     let w = &mut Writer(out);
-    put_text(w, if path == "/" { "" } else { path });
+    w.text(if path == "/" { "" } else { path });
     w.buffer(node.znode.data());
     w.i64(if meta.acl == AclId::OPEN { OPEN_ACL_ID } else { i64::from(meta.acl.0) });
     w.i64(meta.czxid.0);
@@ -81,7 +75,7 @@ pub fn put_node(out: &mut Vec<u8>, node: SnapshotNode<'_>) {
 
 /// Ends the znodes.
 pub fn put_end(out: &mut Vec<u8>) {
-    put_text(&mut Writer(out), END_PATH);
+    Writer(out).text(END_PATH);
 }
 
 /// A SNAP stream becoming bytes.
@@ -156,7 +150,7 @@ impl Iterator for StreamChunks {
                 }
                 None => {
                     put_end(&mut self.out);
-                    put_text(&mut Writer(&mut self.out), SIGNATURE);
+                    Writer(&mut self.out).text(SIGNATURE);
                     self.is_ended = true;
                 }
             }
