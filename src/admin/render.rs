@@ -15,7 +15,7 @@ pub fn not_whitelisted(word: Word) -> String {
 /// The answer to a word. The report must be of the kind [`Word::survey`] names.
 pub fn render(word: Word, report: &Report) -> String {
     let replica = &report.replica;
-    if !replica.is_serving && word.needs_serving() {
+    if replica.is_leaderless && word.needs_serving() {
         let end = if word == Word::Hash { "" } else { "\n" };
         return format!("This ZooKeeper instance is not currently serving requests{end}");
     }

@@ -165,8 +165,8 @@ pub struct HostFacts {
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaReport {
     pub host: Arc<HostFacts>,
-    /// False on a member of an ensemble that has no leader.
-    pub is_serving: bool,
+    /// A member of an ensemble that neither leads nor follows: it serves nobody.
+    pub is_leaderless: bool,
     /// `None` on a standalone server.
     pub member: Option<MemberReport>,
     /// `standalone`, later `leader`, `follower`, `observer`, `read-only` (parity FL-47).

@@ -169,7 +169,7 @@ impl Booted {
         let Some(settings) = self.replica.settings.ensemble.clone() else { return Ok(()) };
         let last = self.replica.last_proposed;
         let judged = judge_epochs(&media.epochs().map_err(BootError::io)?, last).map_err(BootError::Epochs)?;
-        let dataless = judged.is_ahead || self.damaged.is_some();
+        let dataless = self.damaged.is_some();
         let mut ensemble = Ensemble::new(settings, (judged.accepted, judged.current), last, recent, dataless, now);
         for (file, epoch) in judged.write {
             ensemble.await_epoch();

@@ -16,6 +16,8 @@ pub enum Reload {
     All,
     /// The state at exactly this zxid.
     Through(Zxid),
+    /// The last state at or below it.
+    Below(Zxid),
 }
 
 #[derive(Default, Debug)]

@@ -370,14 +370,23 @@ impl Replica {
             }
             return;
         }
-        self.last_proposed = self.journal.last_durable();
+        let last = self.journal.last_durable();
+        if last.epoch() > ensemble.current_epoch && !ensemble.is_dataless {
+            // A synchronization that did not get as far as its epoch: nothing of it was acknowledged. Without it, this
+            // server is the voter that it was before (spec: quorum 1, 25 E-1).
+            let bound = Zxid(((ensemble.current_epoch + 1) << 32) - 1);
+            if !std::mem::replace(&mut ensemble.reload_asked, true) {
+                tracing::warn!(%last, epoch = ensemble.current_epoch, "cutting what belongs to an epoch never adopted");
+                out.reload = Some(super::Reload::Below(bound));
+            }
+            return;
+        }
+        self.last_proposed = last;
         // Logged is history now: committed or cut, as the next leader has it.
         for (zxid, record) in std::mem::take(&mut ensemble.uncommitted) {
             ensemble.history.push(zxid, record);
         }
         ensemble.role = Role::Looking;
-        // A crash between the rename of a new history and the write of its epoch: its end was never vouched for.
-        ensemble.is_dataless |= self.last_proposed.epoch() > ensemble.current_epoch;
         let last = if ensemble.is_dataless { Zxid::NONE } else { self.last_proposed };
         tracing::info!(zxid = %last, epoch = ensemble.current_epoch, "looking for a leader");
         let mut effects = Vec::new();
@@ -452,11 +461,14 @@ impl Replica {
         }
     }
 
-    /// An epoch began: its first zxid carries no transaction, but clients see it (as the reference's leader shows it).
+    /// An epoch began: its first zxid carries no transaction, but clients see it (as the reference's leader shows it),
+    /// unless they have seen more of the epoch already.
     pub(super) fn release_epoch(&mut self, epoch: i64, out: &mut Effects) {
         let begin = Zxid(epoch << 32);
-        let at = self.waiting.iter().take_while(|entry| entry.zxid <= begin).count();
-        self.waiting.insert(at, Entry { zxid: begin, changes: Default::default(), answer: None });
+        if begin > self.last_released {
+            let at = self.waiting.iter().take_while(|entry| entry.zxid <= begin).count();
+            self.waiting.insert(at, Entry { zxid: begin, changes: Default::default(), answer: None });
+        }
         self.last_committed = self.last_committed.max(begin);
         self.release(out);
     }

@@ -277,6 +277,21 @@ impl Replica {
                 // It was readable at the start, and nothing but this process has written to it.
                 Err(what) => self.on_disk_failed(&format!("it cannot be read again: {what}"), out),
             },
+            Reload::Below(bound) => {
+                match history::reload_below(media, &self.settings, bound) {
+                    Ok(state) => {
+                        self.adopt_elsewhere(state, out);
+                        self.publish_rebase(now, out);
+                    }
+                    Err(what) => {
+                        tracing::error!(%what, "no history of an epoch this server has adopted; a snapshot is asked for");
+                        if let Some(ensemble) = &mut self.ensemble {
+                            ensemble.is_dataless = true;
+                        }
+                    }
+                }
+                self.on_memory_restored(now, out);
+            }
             Reload::Through(to) => {
                 let state = history::reload(media, &self.settings, to);
                 let outcome = state.map(|state| self.adopt_elsewhere(state, out)).map_err(|what| what.to_string());

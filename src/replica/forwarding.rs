@@ -3,6 +3,10 @@
 //! A write comes back as a transaction with the same session and cxid; a `sync` as the oldest unanswered SYNC; a
 //! session's renewal by its id. A transaction that matches nothing is somebody else's: never an error
 //! (ZOOKEEPER-2684).
+//!
+//! Some clients count their xids anew on each connection, so a session that comes back may use a cxid twice. What its
+//! old connection asked therefore stays in line: every forwarded request becomes exactly one transaction, in order,
+//! and those of another member's connection come before the leader confirms the session's move to this one.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -58,7 +62,7 @@ impl Forwarding {
         pending
     }
 
-    /// The session's connection is gone, or the session itself: nobody waits any more.
+    /// The session is closed: nothing of it comes any more.
     pub(super) fn forget(&mut self, session: SessionId) {
         self.writes.remove(&session);
     }

@@ -216,6 +216,14 @@ pub fn reload(media: &dyn BootMedia, settings: &Settings, through: Zxid) -> Resu
     }
 }
 
+/// The last state at or below `bound`, from a disk nothing is on its way to.
+///
+/// Errors: [`BootError`], also if what is left of the disk's history begins above `bound`.
+pub(super) fn reload_below(media: &dyn BootMedia, settings: &Settings, bound: Zxid) -> Result<State, BootError> {
+    let inventory = Inventory::take(media)?;
+    Ok(rebuild(media, &inventory, owner_rules(settings), Some(bound), 1, |_, _| {})?.state)
+}
+
 /// The records behind `after` up to `through`, as they stand in the journal: what a DIFF from disk sends.
 ///
 /// `None` if `after` or `through` is not exactly in the history on this disk, or the records take more than

@@ -235,6 +235,8 @@ impl Replica {
         if valid {
             self.hand_over(session, Owner::Learner(link));
         }
+        // What the session asked through another member comes to this one before its move is confirmed.
+        self.send_proposals(now, out);
         self.with_leader(now, out, |leader, effects| {
             leader.revalidated(link, &Revalidated { session, valid }, effects);
         });

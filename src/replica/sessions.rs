@@ -98,9 +98,6 @@ impl Replica {
     pub(super) fn on_gone(&mut self, session: SessionId, origin: Origin) {
         if self.sessions.owner(session) == Some(Owner::Conn(origin)) {
             self.sessions.set_owner(session, None);
-            if let Some(ensemble) = &mut self.ensemble {
-                ensemble.forwarding.forget(session);
-            }
         }
     }
 

@@ -174,7 +174,7 @@ impl Replica {
         };
         let report = ReplicaReport {
             host: self.watch.survey.host().clone(),
-            is_serving: self.is_serving(),
+            is_leaderless: !self.is_serving(),
             server_state: self.ensemble.as_ref().map_or("standalone", |ensemble| ensemble.state_name()),
             member: self.ensemble.as_ref().map(|ensemble| ensemble.report()),
             last_zxid: self.last_committed,
