@@ -134,6 +134,8 @@ impl Replica {
     /// # Panics
     /// On a standalone server, which has none.
     pub fn on_peer(&mut self, news: PeerNews<'_>, now: Now, out: &mut Effects) {
+        // A sign of life that a learner passes on counts from when it came, as one of our own shards does.
+        self.hearing.advance(now.mono);
         let ensemble = self.ensemble.as_mut().expect("only members of an ensemble have peers");
         match news {
             PeerNews::Accepted { link, port: PeerPort::Election, from } => {

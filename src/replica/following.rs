@@ -277,6 +277,8 @@ impl Replica {
                 // It was readable at the start, and nothing but this process has written to it.
                 Err(what) => self.on_disk_failed(&format!("it cannot be read again: {what}"), out),
             },
+            // A marker left meanwhile: asked for again when it has landed.
+            Reload::Below(_) if !self.journal.is_idle() => self.on_memory_restored(now, out),
             Reload::Below(bound) => {
                 match history::reload_below(media, &self.settings, bound) {
                     Ok(state) => {
@@ -442,7 +444,8 @@ impl Replica {
             if at_rest {
                 self.with_learner(now, out, |learner, effects| learner.on_settled(now.mono, effects));
             }
-        } else if !std::mem::replace(&mut following.publishing, true) {
+        } else if at_rest && !std::mem::replace(&mut following.publishing, true) {
+            // A marker of the old journal may still have been under way: it has to land in its own.
             self.publish_rebase(now, out);
         }
     }

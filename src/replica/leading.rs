@@ -212,6 +212,8 @@ impl Replica {
             return self.wait(zxid, changes, None);
         }
         let submit = submit(session, cxid, op, body, ids);
+        // The reference waits for the learner's next ping to know that the session lives, and may be too late.
+        self.sessions.hear(session, self.hearing.now());
         if op == OpCode::CloseSession {
             // Expiry at the learner's side and clients share it: whose it is does not matter.
             return self.close_session(session, cxid, now);

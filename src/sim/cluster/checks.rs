@@ -65,7 +65,9 @@ impl<M: Machine> Cluster<M> {
             ));
         }
         let reign = self.history.reigns.get(&current);
-        let has_history = reign.is_none_or(|reign| self.history.holds(this.durable, reign.history));
+        // What no quorum took over may be gone again: the histories of later leaders need not have it.
+        let due = reign.map_or(0, |reign| if reign.established { reign.history } else { reign.committed });
+        let has_history = self.history.holds(this.durable, due);
         if this.lost {
             this.lost = !(reign.is_some() && has_history);
             return Ok(());
@@ -85,8 +87,7 @@ impl<M: Machine> Cluster<M> {
             return Err(format!(
                 "member {member}: epoch {current:#x} is current, but only {:#x} on the disk, not its history {:#x} \
                  (invariant 24)",
-                this.durable,
-                reign.map_or(0, |reign| reign.history)
+                this.durable, due
             ));
         }
         Ok(())

@@ -160,6 +160,7 @@ impl Desk {
                     member: leader.member,
                     life: leader.life,
                     history: history.place(leader.logged),
+                    committed: history.committed(),
                     since: now,
                     established: false,
                     supporters: if leader.votes { 1 << leader.member } else { 0 },

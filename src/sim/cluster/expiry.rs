@@ -14,6 +14,10 @@ pub struct Heard {
     pub by_leader: Option<(usize, u64)>,
     /// What the client may believe was negotiated, at least.
     pub timeout_ms: i32,
+    /// What its latest connection asked for.
+    asked_ms: i32,
+    /// With what it was opened: all that a leader knows who has not heard it since.
+    opened_ms: i32,
 }
 
 #[derive(Default)]
@@ -38,10 +42,17 @@ impl Ears {
     /// The client asks for this timeout, or was granted it.
     pub fn on_timeout(&mut self, session: i64, timeout_ms: i32, granted: bool) {
         let heard = self.sessions.entry(session).or_default();
+        if heard.opened_ms == 0 {
+            (heard.opened_ms, heard.asked_ms) = (timeout_ms, timeout_ms);
+        }
         heard.timeout_ms = match heard.timeout_ms {
             0 => timeout_ms,
-            before if granted => timeout_ms.max(before.min(timeout_ms)),
-            before => before.min(timeout_ms),
+            // An answer to an earlier connection may be seen after the next one has asked for less.
+            _ if granted => timeout_ms.min(heard.asked_ms),
+            before => {
+                heard.asked_ms = timeout_ms;
+                before.min(timeout_ms)
+            }
         };
     }
 
@@ -52,8 +63,11 @@ impl Ears {
     /// The leader, which leads since `since`, proposes the end of a session that nobody asked for.
     pub fn judge(&self, session: i64, leader: usize, since: u64, now: u64) -> Result<(), String> {
         let Some(heard) = self.sessions.get(&session) else { return Ok(()) };
-        let timeout_us = heard.timeout_ms as u64 * (1000 - 2 * DRIFT_PER_MILLE);
         let by_leader = heard.by_leader.filter(|(member, _)| *member == leader).map_or(0, |(_, at)| at);
+        // A new leader has the timeout of the transaction until it hears of the session (as the reference's).
+        let is_known = by_leader > since || heard.by_server.is_some_and(|(member, at)| member == leader && at > since);
+        let timeout_ms = if is_known { heard.timeout_ms } else { heard.timeout_ms.min(heard.opened_ms) };
+        let timeout_us = timeout_ms as u64 * (1000 - 2 * DRIFT_PER_MILLE);
         // In a time without any fault all members are in touch with their leader.
         let passed_on = |at: u64| at > self.last_fault && at + self.grace_us < now;
         let by_server = heard.by_server.filter(|(_, at)| passed_on(*at)).map_or(0, |(_, at)| at);
@@ -63,7 +77,7 @@ impl Ears {
                 "session {session:#x} is ended by leader {leader} after {} of {} ms of silence: {heard:?}, it leads \
                  for {} ms (invariant 19)",
                 (now - least) / 1000,
-                heard.timeout_ms,
+                timeout_ms,
                 (now - since.min(now)) / 1000
             ));
         }

@@ -30,6 +30,8 @@ pub struct Reign {
     pub life: u32,
     /// The last zxid of what it led with: its initial history.
     pub history: i64,
+    /// Ends what was committed then.
+    pub committed: i64,
     /// In the world's microseconds.
     pub since: u64,
     /// A quorum has taken its history over.
@@ -292,7 +294,7 @@ mod tests {
     }
 
     fn reign(member: usize, history: i64) -> Reign {
-        Reign { member, life: 1, history, since: 0, established: false, supporters: 1 << member }
+        Reign { member, life: 1, history, committed: 0, since: 0, established: false, supporters: 1 << member }
     }
 
     const E1: i64 = 1 << 32;

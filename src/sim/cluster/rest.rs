@@ -2,7 +2,6 @@
 //! client's write, and come to agree on everything (invariants 29, 30, 39).
 
 use super::super::chaos::same_tree;
-use super::super::client::Op;
 use super::machine::Machine;
 use super::world::{Cluster, Happening};
 
@@ -64,21 +63,20 @@ impl<M: Machine> Cluster<M> {
     fn must_serve(&mut self) -> Result<(), String> {
         let healed = self.now;
         let floor = self.history.commits.ledger.len();
+        let before = self.history.committed();
         let end = healed + self.plan.election_us();
-        let mut waiting: Vec<Option<(u64, i32)>> = vec![None; self.clients.len()];
         let mut done = vec![false; self.clients.len()];
         while self.now < end {
             self.run_until(self.now + 20_000)?;
             for number in 0..self.clients.len() {
+                // Committed since the healing, and its client has the answer.
                 let client = &self.clients[number];
-                let asked = client.asked.iter().find(|(xid, op)| *xid > 0 && matches!(op, Op::SetData { .. }));
-                match (waiting[number], asked.map(|(xid, _)| *xid), client.link) {
-                    (Some((link, xid)), now, Some(current)) if link == current && now != Some(xid) => {
-                        done[number] = true
-                    }
-                    (_, Some(xid), Some(link)) => waiting[number] = Some((link, xid)),
-                    _ => waiting[number] = None,
-                }
+                let mut writes =
+                    self.history.commits.ledger.range((client.session, i32::MIN)..=(client.session, i32::MAX));
+                done[number] |= client.link.is_some()
+                    && writes.any(|((_, xid), zxid)| {
+                        *zxid > before && client.asked.iter().all(|(asked, _)| asked != xid)
+                    });
             }
             if done.iter().all(|done| *done) && self.history.commits.ledger.len() > floor {
                 self.summary.elections_ms = (self.now - healed) / 1000;
