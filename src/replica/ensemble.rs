@@ -153,6 +153,7 @@ impl Replica {
                 _ => {}
             },
             PeerNews::Bytes { link, bytes } => self.on_peer_bytes(link, bytes, now, out),
+            PeerNews::Drained { link } => self.on_learner_drained(link, now, out),
             PeerNews::Closed { link } => self.on_peer_closed(link, now, out),
             PeerNews::EpochWritten { file, epoch } => self.on_epoch_written(file, epoch, now, out),
         }

@@ -59,6 +59,10 @@ impl Replica {
         self.with_leader(now, out, |leader, effects| leader.on_link_gone(link, effects));
     }
 
+    pub(super) fn on_learner_drained(&mut self, link: LinkId, now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_drained(link, now.mono, effects));
+    }
+
     /// What was ordered in this turn goes to the followers.
     pub(super) fn send_proposals(&mut self, now: Now, out: &mut Effects) {
         if self.proposals.is_empty() {
@@ -82,6 +86,7 @@ impl Replica {
         for effect in effects {
             match effect {
                 LeaderEffect::Send { link, bytes } => out.peer.push(PeerEffect::Send { link, bytes }),
+                LeaderEffect::TellDrained { link } => out.peer.push(PeerEffect::TellDrained { link }),
                 LeaderEffect::Close { link } => self.close_link(link, out),
                 LeaderEffect::Promise { epoch } => self.write_epoch(EpochFile::Accepted, epoch, out),
                 LeaderEffect::Adopt { epoch } => self.write_epoch(EpochFile::Current, epoch, out),
@@ -171,11 +176,7 @@ impl Replica {
         while tree.snapshot_next(NODES_PER_SLICE, &mut |node| writer.node(node)) {}
         let snap = Packet::bare(PacketKind::Snap, zxid).to_bytes();
         self.with_leader(now, out, |leader, effects| {
-            leader.hold(link, zxid);
-            leader.feed(link, snap, effects);
-            for chunk in writer.finish() {
-                leader.feed(link, chunk, effects);
-            }
+            leader.feed_snapshot(link, zxid, snap, writer.finish(), effects);
         });
         self.let_follow(link, Bytes::new(), zxid, now, out);
     }

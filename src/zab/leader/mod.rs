@@ -10,6 +10,7 @@
 //!
 //! Source: Zab (DSN 2011), phases 1 to 3; ZK: Leader, LearnerHandler (spec: quorum 7 to 10).
 
+mod backlog;
 mod broadcast;
 mod discovery;
 mod links;
@@ -43,6 +44,10 @@ pub enum LeaderEffect {
         link: LinkId,
         bytes: Bytes,
     },
+    /// Say when everything sent so far has left, with [`Leader::on_drained`].
+    TellDrained {
+        link: LinkId,
+    },
     Close {
         link: LinkId,
     },
@@ -54,8 +59,8 @@ pub enum LeaderEffect {
     Adopt {
         epoch: i64,
     },
-    /// This learner's last transaction is `peer` (-1: it has nothing): send it what it lacks with [`Leader::feed`],
-    /// then [`Leader::follow`].
+    /// This learner's last transaction is `peer` (-1: it has nothing): send it what it lacks with [`Leader::feed`]
+    /// or [`Leader::feed_snapshot`], then [`Leader::follow`].
     Sync {
         link: LinkId,
         server: ServerId,
