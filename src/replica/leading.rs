@@ -10,7 +10,8 @@ use crate::base::{ErrorCode, Id, LinkId, Now, Origin, SessionId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidated};
 use crate::codec::{Reader, txn};
-use crate::mail::Submit;
+use crate::mail::metrics::Counter;
+use crate::mail::{Sizes, Submit};
 use crate::session::Owner;
 use crate::snapshot::StreamWriter;
 use crate::zab::{Leader, LeaderEffect, Plan};
@@ -38,6 +39,7 @@ impl Replica {
             &mut effects,
         );
         ensemble.role = Role::Leading(Box::new(leader));
+        self.watch.proposal_sizes = Sizes::default();
         self.on_leader_effects(effects, now, out);
     }
 
@@ -69,6 +71,8 @@ impl Replica {
             return;
         }
         let proposals = std::mem::take(&mut self.proposals);
+        self.watch.metrics.count_by(Counter::ProposalCount, proposals.len() as u64);
+        proposals.iter().for_each(|(_, record)| self.watch.proposal_sizes.add(record.len()));
         self.with_leader(now, out, |leader, effects| {
             for (zxid, record) in proposals {
                 leader.propose(zxid, record, effects);
@@ -97,6 +101,7 @@ impl Replica {
                 LeaderEffect::Established { epoch } => self.on_established(epoch, now, out),
                 LeaderEffect::Commit { zxid, record } => {
                     self.last_committed = zxid;
+                    self.watch.metrics.count(Counter::CommitCount);
                     if let Some(ensemble) = &mut self.ensemble {
                         ensemble.history.push(zxid, record);
                     }
@@ -124,6 +129,7 @@ impl Replica {
         let Some(ensemble) = &mut self.ensemble else { return };
         ensemble.election.on_established(epoch);
         let serves = ensemble.settings.leader_serves || ensemble.settings.view.voters().count() == 1;
+        self.note_available(now);
         // Every session gets its whole timeout anew (parity SE-15).
         self.sessions.restart(self.hearing.now());
         self.last_proposed = Zxid(epoch << 32);
@@ -154,6 +160,7 @@ impl Replica {
 
     fn send_history(&mut self, link: LinkId, first: Packet, after: Zxid, now: Now, out: &mut Effects) {
         let Some(ensemble) = &self.ensemble else { return };
+        self.watch.metrics.count(Counter::DiffCount);
         tracing::info!(mode = ?first.kind, zxid = %first.zxid, after = %after, "synchronizing a learner");
         let mut bytes = Vec::new();
         first.encode(&mut bytes);
@@ -168,6 +175,7 @@ impl Replica {
     /// The state as it is in memory, proposals without a quorum included: so nothing of it leaves before they have one.
     fn send_snapshot(&mut self, link: LinkId, now: Now, out: &mut Effects) {
         let zxid = self.last_proposed;
+        self.watch.metrics.count(Counter::SnapCount);
         tracing::info!(mode = "Snap", %zxid, znodes = self.tree.znode_count(), "synchronizing a learner");
         // A copy of the index, because the tree's own walk may be busy with a snapshot to disk.
         let mut tree = self.tree.replicate();
@@ -232,6 +240,7 @@ impl Replica {
 
     /// A learner's client says it has this session.
     fn on_revalidate(&mut self, link: LinkId, session: SessionId, timeout_ms: i32, now: Now, out: &mut Effects) {
+        self.watch.metrics.count(Counter::RevalidateCount);
         let valid = self.sessions.touch(session, self.hearing.now(), timeout_ms);
         if valid {
             self.hand_over(session, Owner::Learner(link));

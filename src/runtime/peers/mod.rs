@@ -232,7 +232,9 @@ impl Peers {
     pub fn settle(&mut self) {
         let mut turn = std::mem::take(&mut self.dirty);
         for id in turn.drain(..) {
-            let Some(Link { state: State::Open(conn), output, tells_drained }) = self.links.get_mut(&id) else { continue };
+            let Some(Link { state: State::Open(conn), output, tells_drained }) = self.links.get_mut(&id) else {
+                continue;
+            };
             conn.dirty = false;
             if conn.full || conn.mute {
                 continue;
