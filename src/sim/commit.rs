@@ -34,10 +34,14 @@ pub struct Commits {
     /// The connection that asked for each session's last write, with its xid, and those that did before it.
     writer: BTreeMap<i64, (u64, i32)>,
     left: BTreeSet<u64>,
+    /// Sessions that have had more than one connection: of what the others asked, a leader may say SESSIONMOVED.
+    pub came_back: BTreeSet<i64>,
     pub extended_types: bool,
     /// Containers that never had a child are reaped at this age; `None`: never.
     pub never_used_ms: Option<i64>,
 }
+
+const SESSION_MOVED: i32 = -118;
 
 /// A session's end that no client asked for.
 pub struct Expired {
@@ -55,6 +59,7 @@ impl Commits {
             last_xid: BTreeMap::new(),
             writer: BTreeMap::new(),
             left: BTreeSet::new(),
+            came_back: BTreeSet::new(),
             extended_types,
             never_used_ms,
         }
@@ -117,6 +122,13 @@ impl Commits {
         }
         if let Some(before) = self.ledger.insert((session, xid), header.zxid.0) {
             return Err(format!("it was done at {before:#x} already (invariant 1)"));
+        }
+        // Refused for who asked it, not for what was asked: it has no effect, and no place in the session's order.
+        if matches!(txn, Txn::Error { code: SESSION_MOVED }) {
+            return match self.came_back.contains(&session) {
+                true => Ok(()),
+                false => Err("its session has never been anywhere else (invariant 15)".into()),
+            };
         }
         let (op, ids) = (sent.op.clone(), sent.ids.clone());
         self.judge_order(session, xid, sent.link, sent.early)?;

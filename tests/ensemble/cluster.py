@@ -156,7 +156,15 @@ class Member:
 
     def pause(self):
         self.process.send_signal(signal.SIGSTOP)
+        # The signal is on its way until every thread has taken it.
+        wait_for(f"{self} stands still", self._is_stopped, 10)
         self.paused = True
+
+    def _is_stopped(self):
+        for stat in Path(f"/proc/{self.process.pid}/task").glob("*/stat"):
+            if stat.read_text().rsplit(")", 1)[1].split()[0] not in "TZ":
+                return False
+        return True
 
     def resume(self):
         self.process.send_signal(signal.SIGCONT)

@@ -98,6 +98,7 @@ impl<M: Machine> Cluster<M> {
         let link = self.open_visit(number, member, hello.clone())?;
         self.clients[number].link = Some(link);
         if hello.session != 0 {
+            self.history.commits.came_back.insert(hello.session);
             self.ears.on_timeout(hello.session, hello.timeout_ms.max(self.plan.tick_ms * 2), false);
             let before = self.homes[number].replace(member);
             self.summary.moves += u64::from(before.is_some_and(|before| before != member));

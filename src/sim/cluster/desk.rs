@@ -232,6 +232,9 @@ impl Desk {
                     if epoch.map(i64::from) != learner.current {
                         return Err(format!("it claims epoch {epoch:?} (invariant 24)"));
                     }
+                    if learner.current.is_none_or(|current| current < zxid >> 32) {
+                        return Err("no epoch of its own vouches for that history (invariant 24)".into());
+                    }
                     if learner.votes {
                         history.on_promise(self.epoch, learner.member)?;
                     }

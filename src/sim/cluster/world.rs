@@ -210,7 +210,13 @@ impl<M: Machine> Cluster<M> {
 
     /// Lives through the whole night, then heals and comes to rest.
     pub fn run(mut self) -> Result<Summary, Violation> {
-        let outcome = self.live();
+        // A machine that panics breaks a promise like any other, and is told of with its trace and seed. (Where
+        // panics abort, the seed printed by the test before each night has to do.)
+        let lived = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.live()));
+        let outcome = lived.unwrap_or_else(|what| {
+            let text = what.downcast_ref::<String>().map(String::as_str).or(what.downcast_ref::<&str>().copied());
+            Err(format!("a machine panics: {}", text.unwrap_or("without a word")))
+        });
         self.summary.transactions = self.history.commits.model.step_count() as u64;
         self.summary.epochs = self.history.reigns.values().filter(|reign| reign.established).count() as u64;
         match outcome {

@@ -62,12 +62,13 @@ impl Leader {
             let proposal = self.outstanding.pop_front().expect("seen above");
             self.last_committed = proposal.zxid;
             self.announce(&proposal, out);
+            // Between this commit and the next: a sync's answer keeps its place among those of its client's writes.
+            self.answer_syncs(out);
             out.push(LeaderEffect::Commit { zxid: proposal.zxid, record: proposal.record });
             moved = true;
         }
         if moved {
             self.start_streams(out);
-            self.answer_syncs(out);
         }
     }
 
@@ -114,5 +115,67 @@ impl Leader {
             let (_, link) = self.syncs.pop_front().expect("seen above");
             self.send(link, &Packet::bare(PacketKind::Sync, Zxid::ZERO), out);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use super::super::Timing;
+    use super::*;
+    use crate::base::{Instant, ServerId};
+    use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, cut};
+    use crate::zab::{Member, View};
+
+    const LINK: LinkId = LinkId(1);
+    const EPOCH: i64 = 1 << 32;
+
+    /// Server 1 of three, leading epoch 1 with server 2 behind `LINK`.
+    fn established() -> Leader {
+        let (now, mut out) = (Instant(0), Vec::new());
+        let member = |id| Member { id, addresses: Vec::new(), observer: false, client: None };
+        let members = (1..=3).map(|id| (ServerId(id), member(ServerId(id)))).collect();
+        let view = View { members, groups: BTreeMap::new(), weights: BTreeMap::new(), version: 0 };
+        let timing = Timing { tick_ms: 1000, init_ms: 1000, sync_ms: 1000, ping_ms: 100 };
+        let mut leader =
+            Leader::new(ServerId(1), Arc::new(view), timing, (0, 0), Zxid::ZERO, 1 << 20, now, &mut out);
+        let info = LearnerInfo { server: ServerId(2), protocol_version: PROTOCOL_VERSION, config_version: 0 };
+        leader.on_link(LINK, now);
+        say(&mut leader, &Packet::with(PacketKind::FollowerInfo, Zxid::ZERO, info.encode()));
+        leader.on_promised(now, &mut out);
+        let promise = AckEpoch { current_epoch: 0 };
+        say(&mut leader, &Packet::with(PacketKind::AckEpoch, Zxid::ZERO, promise.encode()));
+        leader.on_adopted(now, &mut out);
+        leader.follow(LINK, Zxid::ZERO, Zxid::ZERO, "", &mut out);
+        say(&mut leader, &Packet::bare(PacketKind::Ack, Zxid(EPOCH)));
+        assert!(leader.is_established());
+        leader
+    }
+
+    /// The kinds and zxids of what the learner is sent when the leader hears `packet`.
+    fn say(leader: &mut Leader, packet: &Packet) -> Vec<(PacketKind, i64)> {
+        let mut out = Vec::new();
+        leader.on_bytes(LINK, &packet.to_bytes(), Instant(0), &mut out);
+        let sent = out.into_iter().filter_map(|effect| match effect {
+            LeaderEffect::Send { bytes, .. } => cut(&bytes, 1 << 20).ok().flatten(),
+            _ => None,
+        });
+        sent.map(|(packet, _)| (packet.kind, packet.zxid.0)).collect()
+    }
+
+    /// One acknowledgement may commit much at once; a client that wrote, synced and wrote is answered in that order.
+    #[test]
+    fn a_sync_is_answered_between_the_commits_around_it() {
+        let mut leader = established();
+        let mut out = Vec::new();
+        leader.propose(Zxid(EPOCH + 1), Bytes::from_static(b"one"), &mut out);
+        leader.sync(LINK, &mut out);
+        leader.propose(Zxid(EPOCH + 2), Bytes::from_static(b"two"), &mut out);
+        leader.on_own_durable(Zxid(EPOCH + 2), &mut out);
+        let sent = say(&mut leader, &Packet::bare(PacketKind::Ack, Zxid(EPOCH + 2)));
+        let due = [(PacketKind::Commit, EPOCH + 1), (PacketKind::Sync, 0), (PacketKind::Commit, EPOCH + 2)];
+        assert_eq!(sent, due);
     }
 }
