@@ -60,11 +60,19 @@ pub(super) fn dump(report: &Report) -> String {
     // Deadlines are monotonic; dates are for people. ZK: Time.elapsedTimeToDate.
     let date = |mono_ms: u64| java_date(replica.now_wall.0 + mono_ms as i64 - replica.now_mono_ms as i64);
     let mut text = "SessionTracker dump:\n".to_owned();
-    let session_count: usize = replica.session_buckets.iter().map(|(_, sessions)| sessions.len()).sum();
-    writeln!(text, "Session Sets ({})/({session_count}):", replica.session_buckets.len()).expect(FITS);
-    for (deadline_ms, sessions) in &replica.session_buckets {
-        writeln!(text, "{} expire at {}:", sessions.len(), date(*deadline_ms)).expect(FITS);
-        sessions.iter().for_each(|session| writeln!(text, "\t{session}").expect(FITS));
+    if let Some(member) = replica.member.as_ref().filter(|member| member.leading.is_none()) {
+        // When a session expires is known to the leader alone.
+        writeln!(text, "Global Sessions({}):", member.sessions.len()).expect(FITS);
+        for (session, timeout_ms) in &member.sessions {
+            writeln!(text, "{session}\t{timeout_ms}ms").expect(FITS);
+        }
+    } else {
+        let session_count: usize = replica.session_buckets.iter().map(|(_, sessions)| sessions.len()).sum();
+        writeln!(text, "Session Sets ({})/({session_count}):", replica.session_buckets.len()).expect(FITS);
+        for (deadline_ms, sessions) in &replica.session_buckets {
+            writeln!(text, "{} expire at {}:", sessions.len(), date(*deadline_ms)).expect(FITS);
+            sessions.iter().for_each(|session| writeln!(text, "\t{session}").expect(FITS));
+        }
     }
     let ephemerals = &Totals::of(report).tree.ephemerals;
     writeln!(text, "ephemeral nodes dump:\nSessions with Ephemerals ({}):", ephemerals.len()).expect(FITS);

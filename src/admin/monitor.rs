@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
 
-use super::render::Totals;
+use super::render::{Totals, or_minus_one};
 use crate::base::path;
 use crate::mail::metrics::{Advanced, Basic, Counter, Metrics, Namespaces, Sampled, Summary};
-use crate::mail::{QuotaReport, Report, Sizes};
+use crate::mail::{MemberReport, QuotaReport, Report, Sizes};
 
 /// Collects lines.
 struct Lines(String);
@@ -31,7 +31,16 @@ pub(super) fn monitor(report: &Report) -> String {
     let replica = &report.replica;
     lines.put("version", &replica.host.version);
     lines.put("server_state", replica.server_state);
+    if let Some(member) = &replica.member {
+        lines.put("peer_state", member.peer_state);
+        if let Some(leader) = member.leader.filter(|_| member.observes) {
+            lines.put("observer_master_id", leader);
+        }
+    }
     gauges(&mut lines, report);
+    if let Some(member) = &replica.member {
+        member_gauges(&mut lines, member);
+    }
     quota_gauges(&mut lines, &Totals::of(report).tree.quotas);
 
     let shards = report.shards.iter().filter_map(|shard| shard.metrics.as_deref());
@@ -98,6 +107,23 @@ fn gauges(lines: &mut Lines, report: &Report) {
     lines.put("non_mtls_local_conn_count", 0);
 }
 
+/// Those of a member of an ensemble; the leader has more (parity FL-53, FL-54).
+fn member_gauges(lines: &mut Lines, member: &MemberReport) {
+    lines.put("quorum_size", member.quorum_size);
+    let Some(leading) = &member.leading else { return };
+    let synced = || leading.learners.iter().filter(|learner| learner.synced);
+    let [last, min, max] = or_minus_one(&leading.proposal_sizes);
+    lines.put("learners", leading.learners.len());
+    lines.put("synced_followers", synced().filter(|learner| !learner.observes).count());
+    lines.put("synced_non_voting_followers", synced().filter(|learner| !learner.observes && !learner.votes).count());
+    lines.put("synced_observers", synced().filter(|learner| learner.observes).count());
+    lines.put("pending_syncs", leading.pending_syncs);
+    lines.put("leader_uptime", leading.uptime_ms);
+    lines.put("last_proposal_size", last);
+    lines.put("max_proposal_size", max);
+    lines.put("min_proposal_size", min);
+}
+
 /// Limits and usage by top-level path component, as ZK: QuotaMetricsUtils adds them up (parity FL-55).
 fn quota_gauges(lines: &mut Lines, quotas: &[QuotaReport]) {
     type Field = fn(&QuotaReport) -> i64;
@@ -137,7 +163,8 @@ fn namespaces<'a>(lines: &mut Lines, name: &str, cores: impl Iterator<Item = &'a
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mail::{ReplicaReport, ShardReport, TreeReport};
+    use crate::base::{ServerId, Zxid};
+    use crate::mail::{LeadingReport, LearnerState, ReplicaReport, ShardReport, TreeReport};
 
     fn report() -> Report {
         let mut metrics = Metrics::default();
@@ -175,5 +202,38 @@ mod tests {
             assert!(text.contains(&format!("{line}\n")), "{line}");
         }
         assert!(text.starts_with("zk_version\t"));
+    }
+
+    #[test]
+    fn a_leader_shows_its_learners_and_a_follower_only_the_size_of_the_quorum() {
+        let learner = |number, votes, observes, synced| LearnerState {
+            server: ServerId(number),
+            votes,
+            observes,
+            synced,
+            acked: Zxid::ZERO,
+        };
+        let learners = vec![
+            learner(1, true, false, true),
+            learner(2, true, false, false),
+            learner(3, false, false, true),
+            learner(4, false, true, true),
+        ];
+        let leading = LeadingReport { learners, pending_syncs: 7, uptime_ms: 9, ..LeadingReport::default() };
+        let mut report = report();
+        let state = "leading - broadcast";
+        let leader = MemberReport { peer_state: state, quorum_size: 3, leading: Some(leading), ..Default::default() };
+        report.replica.member = Some(leader.clone());
+        let text = monitor(&report);
+        assert!(text.contains("zk_server_state\tstandalone\nzk_peer_state\tleading - broadcast\nzk_avg_latency\t"));
+        let expected = "zk_quorum_size\t3\nzk_learners\t4\nzk_synced_followers\t2\nzk_synced_non_voting_followers\t1\n\
+                        zk_synced_observers\t1\nzk_pending_syncs\t7\nzk_leader_uptime\t9\nzk_last_proposal_size\t-1\n\
+                        zk_max_proposal_size\t-1\nzk_min_proposal_size\t-1\n";
+        assert!(text.contains(expected), "{text}");
+        let observer = MemberReport { leader: Some(ServerId(2)), observes: true, leading: None, ..leader };
+        report.replica.member = Some(observer);
+        let text = monitor(&report);
+        assert!(text.contains("\nzk_observer_master_id\t2\n") && text.contains("\nzk_quorum_size\t3\n"));
+        assert!(!text.contains("zk_learners") && !text.contains("zk_leader_uptime"));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::words::Word;
 use super::{lists, monitor};
 use crate::mail::metrics::Summary;
-use crate::mail::{Report, TreeReport};
+use crate::mail::{Report, Sizes, TreeReport};
 
 /// The one line for a word nobody allowed (parity FL-05).
 pub fn not_whitelisted(word: Word) -> String {
@@ -21,7 +21,12 @@ pub fn render(word: Word, report: &Report) -> String {
     }
     match word {
         Word::Ruok => "imok".to_owned(),
-        Word::Isro => if replica.server_state == "read-only" { "ro" } else { "rw" }.to_owned(),
+        Word::Isro => match replica.server_state {
+            _ if replica.is_leaderless => "null",
+            "read-only" => "ro",
+            _ => "rw",
+        }
+        .to_owned(),
         Word::Gtmk | Word::Stmk => replica.trace_mask.to_string(),
         Word::Envi => environment(report),
         Word::Dirs => {
@@ -69,6 +74,9 @@ fn configuration(report: &Report) -> String {
             writeln!(text, "{key}={bytes}").expect("a String takes everything");
         }
     }
+    if let Some(membership) = &host.membership {
+        write!(text, "membership: \n{membership}").expect("a String takes everything"); // No end of line (FL-09).
+    }
     text
 }
 
@@ -104,7 +112,16 @@ fn server(report: &Report, with_clients: bool) -> String {
         totals.tree.znode_count,
     )
     .expect("a String takes everything");
+    if let Some(leading) = replica.member.as_ref().and_then(|member| member.leading.as_ref()) {
+        let [last, min, max] = or_minus_one(&leading.proposal_sizes);
+        writeln!(text, "Proposal sizes last/min/max: {last}/{min}/{max}").expect("a String takes everything");
+    }
     text
+}
+
+/// Last, smallest, largest, as the reference prints what has not been yet (ZK: BufferStats).
+pub(super) fn or_minus_one(sizes: &Sizes) -> [i64; 3] {
+    [sizes.last, sizes.min, sizes.max].map(|size| size.unwrap_or(-1))
 }
 
 /// Sums over the shards.
@@ -137,5 +154,55 @@ impl<'a> Totals<'a> {
             outstanding: sum(|shard| shard.outstanding_count) + report.replica.outstanding_count,
             tree: report.shards.iter().find_map(|shard| shard.tree.as_ref()).unwrap_or(&NO_TREE),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mail::{HostFacts, LeadingReport, MemberReport, ReplicaReport};
+
+    fn member(leading: Option<LeadingReport>) -> Report {
+        let configuration = [("dataDir", "/d/version-2"), ("serverId", "2"), ("peerType", "0")];
+        let host = HostFacts {
+            configuration: configuration.map(|(key, value)| (key.to_owned(), value.to_owned())).into(),
+            membership: Some("server.2=a:1:2:participant\nversion=0".to_owned()),
+            ..HostFacts::default()
+        };
+        let server_state = if leading.is_some() { "leader" } else { "follower" };
+        let member = Some(MemberReport { leading, ..MemberReport::default() });
+        Report {
+            shards: Vec::new(),
+            replica: ReplicaReport { host: host.into(), member, server_state, ..Default::default() },
+        }
+    }
+
+    #[test]
+    fn only_a_leader_shows_the_sizes_of_proposals() {
+        let mut leading = LeadingReport::default();
+        let ends_with = |leading: &LeadingReport, end: &str| {
+            let text = render(Word::Srvr, &member(Some(leading.clone())));
+            assert!(text.ends_with(end), "{text}");
+        };
+        ends_with(&leading, "Mode: leader\nNode count: 0\nProposal sizes last/min/max: -1/-1/-1\n");
+        leading.proposal_sizes.add(80);
+        leading.proposal_sizes.add(48);
+        ends_with(&leading, "Proposal sizes last/min/max: 48/48/80\n");
+        assert!(render(Word::Srvr, &member(None)).ends_with("Mode: follower\nNode count: 0\n"));
+    }
+
+    #[test]
+    fn conf_of_a_member_ends_with_the_members() {
+        let expected = "dataDir=/d/version-2\ndataDirSize=0\nserverId=2\npeerType=0\nmembership: \n\
+                        server.2=a:1:2:participant\nversion=0";
+        assert_eq!(render(Word::Conf, &member(None)), expected);
+    }
+
+    #[test]
+    fn a_server_without_a_leader_is_neither_read_write_nor_read_only() {
+        let mut report = member(None);
+        assert_eq!(render(Word::Isro, &report), "rw");
+        report.replica.is_leaderless = true;
+        assert_eq!(render(Word::Isro, &report), "null");
     }
 }

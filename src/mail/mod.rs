@@ -11,7 +11,8 @@ mod to_replica;
 mod to_shard;
 
 pub use survey::{
-    ConnReport, HostFacts, MemberReport, QuotaReport, ReplicaReport, Report, ShardReport, Sizes, SurveyKind, TreeReport,
+    ConnReport, HostFacts, LeadingReport, LearnerState, MemberReport, QuotaReport, ReplicaReport, Report, ShardReport,
+    Sizes, SurveyKind, TreeReport,
 };
 pub use to_replica::{AuthIds, Connect, Submit, ToReplica};
 pub use to_shard::{Answer, AnswerKind, Body, Changes, Entry, Past, ToShard};

@@ -152,6 +152,8 @@ pub struct HostFacts {
     pub environment: Vec<(String, String)>,
     /// Lines of `conf` in order, except for the two sizes, which go behind `dataDir` and `dataLogDir`.
     pub configuration: Vec<(String, String)>,
+    /// The text `conf` ends with on a member of an ensemble: who the members are.
+    pub membership: Option<String>,
     pub data_dir_size_bytes: u64,
     pub log_dir_size_bytes: u64,
     /// -1 when unknown.
@@ -198,9 +200,40 @@ pub struct MemberReport {
     /// Voters of the view.
     pub quorum_size: u64,
     pub election_ms: u64,
-    /// The leader's only: learners by sid, whether each votes, whether it is up to date, its last ack.
-    pub learners: Vec<(ServerId, bool, bool, Zxid)>,
+    /// The leader this server follows.
+    pub leader: Option<ServerId>,
+    pub observes: bool,
+    /// Sessions with their timeouts in milliseconds: not the leader's, and filled for `Dump`.
+    pub sessions: Vec<(SessionId, i32)>,
     pub pending_proposals: u64,
+    /// Of a server that leads.
+    pub leading: Option<LeadingReport>,
+}
+
+/// What a leader knows of its learners and proposals.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LeadingReport {
+    pub learners: Vec<LearnerState>,
+    /// Of learners' clients, until what was proposed before them is committed.
+    pub pending_syncs: u64,
+    /// Since a quorum had its history; 0 before.
+    pub uptime_ms: u64,
+    /// Bytes of a proposal's transaction.
+    pub proposal_sizes: Sizes,
+}
+
+/// One learner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LearnerState {
+    pub server: ServerId,
+    /// A voter of the view.
+    pub votes: bool,
+    /// It follows as an observer.
+    pub observes: bool,
+    /// It is up to date and serves.
+    pub synced: bool,
+    /// The last transaction it acknowledged.
+    pub acked: Zxid,
 }
 
 /// Everything a word may print.

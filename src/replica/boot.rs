@@ -176,6 +176,7 @@ impl Booted {
             self.effects.peer.push(PeerEffect::WriteEpoch { file, epoch });
         }
         self.replica.ensemble = Some(Box::new(ensemble));
+        self.replica.show_membership(now);
         Ok(())
     }
 }

@@ -20,8 +20,8 @@ use super::following::Following;
 use super::forwarding::Forwarding;
 use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort, Replica};
 use crate::base::{Instant, LinkId, Now, ServerId, ShardId, Zxid};
-use crate::codec::vote::PeerState;
-use crate::mail::{Entry, MemberReport, ToShard};
+use crate::mail::metrics::{Basic, Counter};
+use crate::mail::{Entry, ToShard};
 use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect, MeshSettings, Timing};
 
 /// What a member is doing.
@@ -73,9 +73,12 @@ pub(super) struct Ensemble {
     reload_asked: bool,
     /// The disk's data is damaged or of an unfinished epoch: no vote is cast with it.
     pub(super) is_dataless: bool,
-    is_serving: bool,
+    pub(super) is_serving: bool,
+    /// When this server last had a role, or began.
     looking_since: Instant,
-    /// How long the last election and the last synchronization took, in milliseconds.
+    /// When it last began to vote.
+    elects_since: Instant,
+    /// How long the last election took, in milliseconds.
     pub(super) election_ms: u64,
 }
 
@@ -113,6 +116,7 @@ impl Ensemble {
             is_dataless,
             is_serving: false,
             looking_since: now.mono,
+            elects_since: now.mono,
             election_ms: 0,
             settings,
         }
@@ -155,6 +159,7 @@ impl Replica {
                 _ => {}
             },
             PeerNews::Bytes { link, bytes } => self.on_peer_bytes(link, bytes, now, out),
+            PeerNews::Drained { link } => self.on_learner_drained(link, now, out),
             PeerNews::Closed { link } => self.on_peer_closed(link, now, out),
             PeerNews::EpochWritten { file, epoch } => self.on_epoch_written(file, epoch, now, out),
         }
@@ -295,7 +300,8 @@ impl Replica {
         if !matches!(ensemble.role, Role::Looking) {
             return;
         }
-        ensemble.election_ms = now.mono.millis_since(ensemble.looking_since);
+        ensemble.election_ms = now.mono.millis_since(ensemble.elects_since);
+        self.watch.metrics.add(Basic::ElectionTime, ensemble.election_ms);
         ensemble.mesh.set_looking(false);
         let leads = leader == ensemble.settings.me;
         tracing::info!(leader = %leader, took_ms = ensemble.election_ms, "elected");
@@ -389,6 +395,8 @@ impl Replica {
             ensemble.history.push(zxid, record);
         }
         ensemble.role = Role::Looking;
+        ensemble.elects_since = now.mono;
+        self.watch.metrics.count(Counter::LookingCount);
         let last = if ensemble.is_dataless { Zxid::NONE } else { self.last_proposed };
         tracing::info!(zxid = %last, epoch = ensemble.current_epoch, "looking for a leader");
         let mut effects = Vec::new();
@@ -475,6 +483,16 @@ impl Replica {
         self.release(out);
     }
 
+    /// The epoch has begun for this server: it is of use again.
+    pub(super) fn note_available(&mut self, now: Now) {
+        let Some(ensemble) = &self.ensemble else { return };
+        let gone_ms = now.mono.millis_since(ensemble.looking_since);
+        self.watch.metrics.add(Basic::UnavailableTime, gone_ms);
+        if matches!(ensemble.role, Role::Leading(_)) {
+            self.watch.metrics.add(Basic::LeaderUnavailableTime, gone_ms);
+        }
+    }
+
     /// Whether clients' requests can be ordered here or at the leader.
     pub(super) fn is_serving(&self) -> bool {
         self.ensemble.as_ref().is_none_or(|ensemble| ensemble.is_serving)
@@ -525,48 +543,5 @@ impl EnsembleSettings {
     /// What goes with NEWLEADER, and stands in `/zookeeper/config`.
     pub(super) fn config_text(&self) -> String {
         self.view.to_text()
-    }
-}
-
-impl Ensemble {
-    pub(super) fn report(&self) -> MemberReport {
-        let (peer_state, epoch) = match (&self.role, self.election.state()) {
-            (Role::Leading(leader), _) if leader.is_established() => ("leading - broadcast", leader.epoch()),
-            (Role::Leading(leader), _) => ("leading - discovery", leader.epoch()),
-            (Role::Following(following), PeerState::Observing) => (
-                if self.is_serving { "observing - broadcast" } else { "observing - synchronization" },
-                following.epoch(),
-            ),
-            (Role::Following(following), _) => (
-                if self.is_serving { "following - broadcast" } else { "following - synchronization" },
-                following.epoch(),
-            ),
-            _ => ("looking", self.current_epoch),
-        };
-        let (learners, pending_proposals) = match &self.role {
-            Role::Leading(leader) => (
-                leader.learners().map(|it| (it.server, it.votes, it.synced, it.acked)).collect(),
-                leader.outstanding_count() as u64,
-            ),
-            _ => (Vec::new(), self.forwarding.outstanding_count() as u64),
-        };
-        MemberReport {
-            peer_state,
-            epoch,
-            quorum_size: self.settings.view.voters().count() as u64,
-            election_ms: self.election_ms,
-            learners,
-            pending_proposals,
-        }
-    }
-
-    /// As the reference's words and `mntr` name it.
-    pub(super) fn state_name(&self) -> &'static str {
-        match (&self.role, self.election.state()) {
-            (Role::Leading(_), _) => "leader",
-            (Role::Following(_), PeerState::Observing) => "observer",
-            (Role::Following(_), _) => "follower",
-            _ => "leaderelection",
-        }
     }
 }

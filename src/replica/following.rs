@@ -21,6 +21,7 @@ use crate::base::{ErrorCode, Instant, LinkId, Now, Origin, ServerId, SessionId, 
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::Forwarded;
 use crate::codec::txn::{self, DIGEST_VERSION, Txn, TxnHeader};
+use crate::mail::metrics::{Basic, Counter};
 use crate::mail::{Answer, AnswerKind, Body, Changes, Connect, Entry, Past, Submit, ToShard};
 use crate::session::Owner;
 use crate::snapshot::StreamReader;
@@ -54,6 +55,10 @@ pub(super) struct Following {
 impl Following {
     pub(super) fn epoch(&self) -> i64 {
         self.learner.epoch()
+    }
+
+    pub(super) fn leader(&self) -> ServerId {
+        self.learner.leader()
     }
 }
 
@@ -177,12 +182,18 @@ impl Replica {
                     following.reader = Some(Box::new(StreamReader::new(rules, field_bytes_max)));
                 }
                 LearnerEffect::Stream { bytes } => self.on_stream(&bytes, now, out),
-                LearnerEffect::Proposal { zxid, record } => self.take_in(zxid, record, now, out),
+                LearnerEffect::Proposal { zxid, record } => {
+                    self.watch.metrics.count(Counter::LearnerProposalReceivedCount);
+                    self.take_in(zxid, record, now, out);
+                }
                 LearnerEffect::Inform { zxid, record } => {
                     self.take_in(zxid, record, now, out);
                     self.on_commit(zxid, now, out);
                 }
-                LearnerEffect::Commit { zxid } => self.on_commit(zxid, now, out),
+                LearnerEffect::Commit { zxid } => {
+                    self.watch.metrics.count(Counter::LearnerCommitReceivedCount);
+                    self.on_commit(zxid, now, out);
+                }
                 LearnerEffect::Settle => self.settle(now, out),
                 LearnerEffect::Live { epoch } => self.on_live(epoch, now, out),
                 LearnerEffect::Ping { zxid } => {
@@ -252,13 +263,14 @@ impl Replica {
         following.is_fuzzy = true;
         tracing::info!(zxid = %loaded.zxid, znodes = loaded.tree.znode_count(), "snapshot received");
         self.mark_astray();
-        self.adopt_elsewhere(loaded.into(), out);
+        self.adopt_elsewhere(loaded.into(), now, out);
         self.with_learner(now, out, |learner, effects| learner.on_streamed(&bytes[used..], now.mono, effects));
     }
 
     /// Memory is a state the disk does not have, or has again: nothing that waits or is remembered belongs to it.
-    fn adopt_elsewhere(&mut self, state: State, out: &mut Effects) {
+    fn adopt_elsewhere(&mut self, state: State, now: Now, out: &mut Effects) {
         self.take_over(state, out);
+        self.show_membership(now);
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.uncommitted.clear();
             ensemble.history.restart(self.last_proposed);
@@ -271,7 +283,7 @@ impl Replica {
         match what {
             Reload::All => match history::reload(media, &self.settings, self.last_durable()) {
                 Ok(state) => {
-                    self.adopt_elsewhere(state, out);
+                    self.adopt_elsewhere(state, now, out);
                     self.on_memory_restored(now, out);
                 }
                 // It was readable at the start, and nothing but this process has written to it.
@@ -282,7 +294,7 @@ impl Replica {
             Reload::Below(bound) => {
                 match history::reload_below(media, &self.settings, bound) {
                     Ok(state) => {
-                        self.adopt_elsewhere(state, out);
+                        self.adopt_elsewhere(state, now, out);
                         self.publish_rebase(now, out);
                     }
                     Err(what) => {
@@ -296,7 +308,7 @@ impl Replica {
             }
             Reload::Through(to) => {
                 let state = history::reload(media, &self.settings, to);
-                let outcome = state.map(|state| self.adopt_elsewhere(state, out)).map_err(|what| what.to_string());
+                let outcome = state.map(|state| self.adopt_elsewhere(state, now, out)).map_err(|what| what.to_string());
                 self.on_truncated(outcome, now, out);
             }
         }
@@ -471,10 +483,11 @@ impl Replica {
     fn on_live(&mut self, epoch: i64, now: Now, out: &mut Effects) {
         let Some(following) = self.following() else { return };
         let committed = following.committed;
-        tracing::info!(
-            leader = %following.learner.leader(), epoch,
-            took_ms = now.mono.millis_since(following.began), "following"
-        );
+        let took_ms = now.mono.millis_since(following.began);
+        tracing::info!(leader = %following.learner.leader(), epoch, took_ms, "following");
+        self.note_available(now);
+        let observes = self.ensemble.as_ref().is_some_and(|ensemble| ensemble.settings.observer);
+        self.watch.metrics.add(if observes { Basic::ObserverSyncTime } else { Basic::FollowerSyncTime }, took_ms);
         let Some(ensemble) = &mut self.ensemble else { return };
         ensemble.election.on_established(epoch);
         while ensemble.uncommitted.front().is_some_and(|(zxid, _)| zxid.epoch() < epoch || *zxid <= committed) {

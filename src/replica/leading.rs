@@ -10,7 +10,8 @@ use crate::base::{ErrorCode, Id, LinkId, Now, Origin, SessionId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidated};
 use crate::codec::{Reader, txn};
-use crate::mail::Submit;
+use crate::mail::metrics::Counter;
+use crate::mail::{Sizes, Submit};
 use crate::session::Owner;
 use crate::snapshot::StreamWriter;
 use crate::zab::{Leader, LeaderEffect, Plan};
@@ -38,6 +39,7 @@ impl Replica {
             &mut effects,
         );
         ensemble.role = Role::Leading(Box::new(leader));
+        self.watch.proposal_sizes = Sizes::default();
         self.on_leader_effects(effects, now, out);
     }
 
@@ -59,12 +61,18 @@ impl Replica {
         self.with_leader(now, out, |leader, effects| leader.on_link_gone(link, effects));
     }
 
+    pub(super) fn on_learner_drained(&mut self, link: LinkId, now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_drained(link, now.mono, effects));
+    }
+
     /// What was ordered in this turn goes to the followers.
     pub(super) fn send_proposals(&mut self, now: Now, out: &mut Effects) {
         if self.proposals.is_empty() {
             return;
         }
         let proposals = std::mem::take(&mut self.proposals);
+        self.watch.metrics.count_by(Counter::ProposalCount, proposals.len() as u64);
+        proposals.iter().for_each(|(_, record)| self.watch.proposal_sizes.add(record.len()));
         self.with_leader(now, out, |leader, effects| {
             for (zxid, record) in proposals {
                 leader.propose(zxid, record, effects);
@@ -82,6 +90,7 @@ impl Replica {
         for effect in effects {
             match effect {
                 LeaderEffect::Send { link, bytes } => out.peer.push(PeerEffect::Send { link, bytes }),
+                LeaderEffect::TellDrained { link } => out.peer.push(PeerEffect::TellDrained { link }),
                 LeaderEffect::Close { link } => self.close_link(link, out),
                 LeaderEffect::Promise { epoch } => self.write_epoch(EpochFile::Accepted, epoch, out),
                 LeaderEffect::Adopt { epoch } => self.write_epoch(EpochFile::Current, epoch, out),
@@ -92,6 +101,7 @@ impl Replica {
                 LeaderEffect::Established { epoch } => self.on_established(epoch, now, out),
                 LeaderEffect::Commit { zxid, record } => {
                     self.last_committed = zxid;
+                    self.watch.metrics.count(Counter::CommitCount);
                     if let Some(ensemble) = &mut self.ensemble {
                         ensemble.history.push(zxid, record);
                     }
@@ -119,6 +129,7 @@ impl Replica {
         let Some(ensemble) = &mut self.ensemble else { return };
         ensemble.election.on_established(epoch);
         let serves = ensemble.settings.leader_serves || ensemble.settings.view.voters().count() == 1;
+        self.note_available(now);
         // Every session gets its whole timeout anew (parity SE-15).
         self.sessions.restart(self.hearing.now());
         self.last_proposed = Zxid(epoch << 32);
@@ -149,6 +160,7 @@ impl Replica {
 
     fn send_history(&mut self, link: LinkId, first: Packet, after: Zxid, now: Now, out: &mut Effects) {
         let Some(ensemble) = &self.ensemble else { return };
+        self.watch.metrics.count(Counter::DiffCount);
         tracing::info!(mode = ?first.kind, zxid = %first.zxid, after = %after, "synchronizing a learner");
         let mut bytes = Vec::new();
         first.encode(&mut bytes);
@@ -163,6 +175,7 @@ impl Replica {
     /// The state as it is in memory, proposals without a quorum included: so nothing of it leaves before they have one.
     fn send_snapshot(&mut self, link: LinkId, now: Now, out: &mut Effects) {
         let zxid = self.last_proposed;
+        self.watch.metrics.count(Counter::SnapCount);
         tracing::info!(mode = "Snap", %zxid, znodes = self.tree.znode_count(), "synchronizing a learner");
         // A copy of the index, because the tree's own walk may be busy with a snapshot to disk.
         let mut tree = self.tree.replicate();
@@ -171,11 +184,7 @@ impl Replica {
         while tree.snapshot_next(NODES_PER_SLICE, &mut |node| writer.node(node)) {}
         let snap = Packet::bare(PacketKind::Snap, zxid).to_bytes();
         self.with_leader(now, out, |leader, effects| {
-            leader.hold(link, zxid);
-            leader.feed(link, snap, effects);
-            for chunk in writer.finish() {
-                leader.feed(link, chunk, effects);
-            }
+            leader.feed_snapshot(link, zxid, snap, writer.finish(), effects);
         });
         self.let_follow(link, Bytes::new(), zxid, now, out);
     }
@@ -233,6 +242,7 @@ impl Replica {
 
     /// A learner's client says it has this session.
     fn on_revalidate(&mut self, link: LinkId, session: SessionId, timeout_ms: i32, now: Now, out: &mut Effects) {
+        self.watch.metrics.count(Counter::RevalidateCount);
         let valid = self.sessions.touch(session, self.hearing.now(), timeout_ms);
         if valid {
             self.hand_over(session, Owner::Learner(link));

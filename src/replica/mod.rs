@@ -26,6 +26,8 @@ mod forwarding;
 mod hearing;
 mod history;
 mod leading;
+mod member_report;
+mod membership;
 mod multi;
 mod peer_io;
 mod propose;

@@ -33,6 +33,8 @@ pub enum PeerEffect {
     Dial { link: LinkId, to: Vec<PeerAddress>, timeout_ms: u64 },
     /// Queue bytes; one write where possible.
     Send { link: LinkId, bytes: Bytes },
+    /// Tell once when everything queued so far has left, with [`PeerNews::Drained`].
+    TellDrained { link: LinkId },
     /// Send what is queued, then close. No news of the link follows.
     Close { link: LinkId },
     /// Make the number durable under its file's name (written aside, synced, renamed, directory synced). Answered
@@ -55,6 +57,10 @@ pub enum PeerNews<'a> {
     Bytes {
         link: LinkId,
         bytes: &'a [u8],
+    },
+    /// The operating system has taken all that was queued; asked for with [`PeerEffect::TellDrained`].
+    Drained {
+        link: LinkId,
     },
     /// The peer closed, the dial failed, or more than `limits::PEER_OUTPUT_MAX_BYTES` wait to be sent.
     Closed {

@@ -9,7 +9,7 @@ use crate::admin::{Gathered, Survey};
 use crate::base::{Instant, Now, Origin, SessionId, ShardId, Zxid};
 use crate::journal::DiskEffect;
 use crate::mail::metrics::{Advanced, Basic, Counter, Metrics};
-use crate::mail::{HostFacts, ReplicaReport, ShardReport, SurveyKind};
+use crate::mail::{HostFacts, MemberReport, ReplicaReport, ShardReport, Sizes, SurveyKind};
 
 /// Digests are remembered at every zxid divisible by this, as many as that (parity FL-37).
 const DIGEST_EVERY: i64 = 128;
@@ -29,6 +29,8 @@ pub(super) struct Watch {
     snapshot_opened: Option<Instant>,
     slow_sync_count: u64,
     digests: VecDeque<(Zxid, i64)>,
+    /// Of this term as leader.
+    pub(super) proposal_sizes: Sizes,
 }
 
 impl Watch {
@@ -43,6 +45,7 @@ impl Watch {
             snapshot_opened: None,
             slow_sync_count: 0,
             digests: VecDeque::new(),
+            proposal_sizes: Sizes::default(),
         }
     }
 
@@ -147,6 +150,7 @@ impl Replica {
         if kind == SurveyKind::ResetServer {
             self.watch.metrics.reset();
             self.watch.slow_sync_count = 0;
+            self.watch.proposal_sizes = Sizes::default();
         }
         if let Some(gathered) = self.watch.survey.on_ask(origin, kind, &mut out.mail) {
             self.report(gathered, now, out);
@@ -166,6 +170,16 @@ impl Replica {
         }
     }
 
+    fn member_report(&self, kind: SurveyKind, now: Now) -> Option<MemberReport> {
+        let mut member = self.ensemble.as_ref()?.report(now.mono);
+        match &mut member.leading {
+            Some(leading) => leading.proposal_sizes = self.watch.proposal_sizes,
+            None if kind == SurveyKind::Dump => member.sessions = self.sessions.iter().collect(),
+            None => {}
+        }
+        Some(member)
+    }
+
     fn report(&self, gathered: Gathered, now: Now, out: &mut Effects) {
         let kind = gathered.kind;
         let session_buckets: Vec<(u64, Vec<SessionId>)> = match kind {
@@ -176,7 +190,7 @@ impl Replica {
             host: self.watch.survey.host().clone(),
             is_leaderless: !self.is_serving(),
             server_state: self.ensemble.as_ref().map_or("standalone", |ensemble| ensemble.state_name()),
-            member: self.ensemble.as_ref().map(|ensemble| ensemble.report()),
+            member: self.member_report(kind, now),
             last_zxid: self.last_committed,
             uptime_ms: now.mono.millis_since(self.watch.started),
             outstanding_count: self.waiting.iter().filter(|entry| entry.answer.is_none()).count() as u64,

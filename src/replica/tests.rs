@@ -1,10 +1,11 @@
 //! The whole replica on an empty disk: what no part of it can be asked alone.
 
 use super::*;
-use crate::base::{ConnId, Instant, WallMs};
+use crate::base::{ConnId, Instant, ServerId, WallMs, path};
 use crate::mail::Connect;
 use crate::prep::Rules;
 use crate::tree::auth::AuthRules;
+use crate::zab::{ElectionSettings, View};
 
 const TICK_MS: u64 = 100;
 const SHARD: ShardId = ShardId(0);
@@ -14,8 +15,12 @@ fn at(ms: u64) -> Now {
 }
 
 fn replica() -> Replica {
+    start(None, 0)
+}
+
+fn start(ensemble: Option<EnsembleSettings>, ms: u64) -> Replica {
     let settings = Settings {
-        ensemble: None,
+        ensemble,
         rules: Rules { auth: AuthRules::default(), extended_types: true, enforce_quota: false },
         tick_ms: TICK_MS,
         server_id: 1,
@@ -30,7 +35,7 @@ fn replica() -> Replica {
         snapshots: SnapshotSettings { snap_count: 1000, snap_bytes: None, retain_count: 3, purge_interval_ms: None },
         reaper: ReaperSettings { check_interval_ms: 60_000, max_per_minute: 1, max_never_used_ms: None },
     };
-    boot(&NoMedia, settings, 1, at(0)).unwrap_or_else(|error| panic!("{error}")).replica
+    boot(&NoMedia, settings, 1, at(ms)).unwrap_or_else(|error| panic!("{error}")).replica
 }
 
 fn connect(replica: &mut Replica, slot: u32, session: SessionId, timeout_ms: i32, now: Now) -> Origin {
@@ -85,4 +90,47 @@ fn a_session_has_its_whole_timeout_from_the_mail_that_brought_it() {
         heard_nothing(&mut replica, at(ms));
     }
     assert!(!replica.sessions.contains(session), "and no more than that");
+}
+
+const VIEW: &str = "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:participant\nversion=0";
+
+fn member() -> EnsembleSettings {
+    EnsembleSettings {
+        me: ServerId(1),
+        view: View::parse(VIEW).unwrap().into(),
+        observer: false,
+        tick_ms: TICK_MS,
+        init_limit_ticks: 10,
+        sync_limit_ticks: 5,
+        connect_limit_ticks: 10,
+        leader_connect_delay_ms: 100,
+        cnx_timeout_ms: 500,
+        preamble_timeout_ms: 500,
+        election: ElectionSettings::default(),
+        epoch_wait_ms_max: None,
+        leader_serves: true,
+        commit_log_count: 500,
+        snapshot_size_factor: None,
+        force_snapshot_sync: false,
+        snap_syncs_max: 10,
+        diff_syncs_max: 100,
+        observers_sync: true,
+        observer_reconnect_delay_ms: 0,
+        observer_election_delay_ms: 0,
+        multi_address: false,
+        field_bytes_max: 1 << 20,
+    }
+}
+
+/// Every server writes its own list there, so it must not show in what members compare.
+#[test]
+fn a_member_shows_the_members_outside_the_digest() {
+    let (alone, member) = (replica(), start(Some(member()), 7));
+    let node = member.tree().get(path::CONFIG).unwrap();
+    let stat = node.stat();
+    assert_eq!(node.data(), Some(VIEW.as_bytes()));
+    assert_eq!((stat.version, stat.aversion, stat.mzxid, stat.czxid), (-1, -1, Zxid::ZERO, Zxid::ZERO));
+    assert_eq!((stat.mtime, stat.ctime), (at(7).wall, WallMs(0)));
+    assert_eq!(member.tree().digest(), alone.tree().digest());
+    assert_eq!(alone.tree().get(path::CONFIG).unwrap().data(), Some(&b""[..]));
 }

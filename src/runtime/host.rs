@@ -6,6 +6,7 @@
 //!
 //! Does not know: what the words' texts look like.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,9 +16,12 @@ use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, getuid};
 
+use super::ensemble::ensemble_settings;
 use super::files::DataDirs;
+use crate::base::PeerAddress;
 use crate::config::Config;
 use crate::mail::HostFacts;
+use crate::replica::EnsembleSettings;
 
 /// Age of sizes and counts, at most.
 const REFRESH: Duration = Duration::from_secs(3);
@@ -52,6 +56,7 @@ impl Board {
 pub struct Host {
     environment: Vec<(&'static str, String)>,
     configuration: Vec<(&'static str, String)>,
+    membership: Option<String>,
     snapshots: PathBuf,
     journal: PathBuf,
 }
@@ -61,8 +66,13 @@ impl Host {
         let port = config.client.client_addr.map(|address| address.port());
         let snapshots = absolute(dirs.snapshot_folder());
         let journal = absolute(dirs.journal_folder());
-        let configuration = configuration(config, port, &snapshots, &journal);
-        Host { environment: environment(), configuration, snapshots, journal }
+        let mut configuration = configuration(config, port, &snapshots, &journal);
+        let mut membership = None;
+        if let Some(ensemble) = ensemble_settings(config) {
+            configuration.extend(member_configuration(&ensemble));
+            membership = Some(ensemble.view.to_text());
+        }
+        Host { environment: environment(), configuration, membership, snapshots, journal }
     }
 
     /// The port the kernel chose, where 0 was configured.
@@ -81,6 +91,7 @@ impl Host {
         HostFacts {
             environment,
             configuration: owned(&self.configuration),
+            membership: self.membership.clone(),
             data_dir_size_bytes: size_of(&self.snapshots),
             log_dir_size_bytes: size_of(&self.journal),
             open_file_descriptor_count: open_descriptors(),
@@ -105,7 +116,7 @@ impl Host {
     }
 }
 
-/// The lines of conf without the two sizes (parity FL-40, of a standalone server).
+/// The lines of conf without the two sizes (parity FL-40, of any server).
 fn configuration(config: &Config, port: Option<u16>, snapshots: &Path, journal: &Path) -> Vec<(&'static str, String)> {
     let client = &config.client;
     let or_minus_one = |value: Option<String>| value.unwrap_or_else(|| "-1".to_owned());
@@ -119,7 +130,25 @@ fn configuration(config: &Config, port: Option<u16>, snapshots: &Path, journal: 
         ("minSessionTimeout", client.min_session_timeout_ms.to_string()),
         ("maxSessionTimeout", client.max_session_timeout_ms.to_string()),
         ("clientPortListenBacklog", or_minus_one(client.listen_backlog.map(|backlog| backlog.to_string()))),
-        ("serverId", "0".to_owned()), // Standalone, whatever myid says.
+        // A standalone server's is 0, whatever myid says.
+        ("serverId", config.ensemble.as_ref().map_or(0, |ensemble| ensemble.my_id).to_string()),
+    ]
+}
+
+/// The lines a member of an ensemble adds (ZK: QuorumZooKeeperServer.dumpConf).
+fn member_configuration(ensemble: &EnsembleSettings) -> Vec<(&'static str, String)> {
+    let ports = |port: fn(&PeerAddress) -> u16, addresses: Vec<PeerAddress>| {
+        let ports: BTreeSet<u16> = addresses.iter().map(port).collect();
+        ports.iter().map(u16::to_string).collect::<Vec<_>>().join("|")
+    };
+    let own = ensemble.own();
+    vec![
+        ("initLimit", ensemble.init_limit_ticks.to_string()),
+        ("syncLimit", ensemble.sync_limit_ticks.to_string()),
+        ("electionAlg", "3".to_owned()), // The only one there is since 3.5.
+        ("electionPort", ports(|at| at.port, own.election_addresses())),
+        ("quorumPort", ports(|at| at.port, own.quorum_addresses())),
+        ("peerType", i32::from(ensemble.observer).to_string()),
     ]
 }
 
@@ -287,6 +316,7 @@ mod tests {
         let host = Host {
             environment: environment(),
             configuration: Vec::new(),
+            membership: None,
             snapshots: "/nowhere".into(),
             journal: "/nowhere".into(),
         };

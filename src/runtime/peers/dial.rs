@@ -87,7 +87,11 @@ pub fn prepare(stream: &TcpStream, keepalive: bool) {
 impl Peers {
     pub(super) fn dial(&mut self, id: LinkId, to: Vec<PeerAddress>, timeout_ms: u64, poller: &Poller, now: Now) {
         assert!(id.0.is_multiple_of(2), "{id:?} is not a number for a link that is dialled");
-        let link = Link { state: State::Dialling(Dial::new(now.mono, timeout_ms)), output: Output::default() };
+        let link = Link {
+            state: State::Dialling(Dial::new(now.mono, timeout_ms)),
+            output: Output::default(),
+            tells_drained: false,
+        };
         assert!(self.links.insert(id, link).is_none(), "{id:?} is in use");
         for address in to {
             if let Ok(ip) = address.host.parse() {

@@ -80,6 +80,8 @@ struct Door {
 struct Link {
     state: State,
     output: Output,
+    /// The replica waits for the output to be empty.
+    tells_drained: bool,
 }
 
 enum State {
@@ -92,6 +94,7 @@ enum State {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Outcome {
     Connected,
+    Drained,
     Closed,
 }
 
@@ -217,6 +220,7 @@ impl Peers {
             match effect {
                 PeerEffect::Dial { link, to, timeout_ms } => self.dial(link, to, timeout_ms, poller, now),
                 PeerEffect::Send { link, bytes } => self.queue(link, bytes),
+                PeerEffect::TellDrained { link } => self.tell_drained(link),
                 PeerEffect::Close { link } => self.close(link, now),
                 PeerEffect::WriteEpoch { file, epoch } => self.epochs.submit(file, epoch),
             }
@@ -228,13 +232,19 @@ impl Peers {
     pub fn settle(&mut self) {
         let mut turn = std::mem::take(&mut self.dirty);
         for id in turn.drain(..) {
-            let Some(Link { state: State::Open(conn), output }) = self.links.get_mut(&id) else { continue };
+            let Some(Link { state: State::Open(conn), output, tells_drained }) = self.links.get_mut(&id) else {
+                continue;
+            };
             conn.dirty = false;
             if conn.full || conn.mute {
                 continue;
             }
             match output.send(&conn.stream) {
-                Sent::All => {}
+                Sent::All => {
+                    if std::mem::take(tells_drained) {
+                        self.outcomes.push((id, Outcome::Drained));
+                    }
+                }
                 Sent::Some => self.mark_dirty(id),
                 Sent::Full => conn.full = true,
                 Sent::Failed => {
@@ -303,7 +313,7 @@ impl Peers {
     /// The server stops: sends what goes out without waiting, and closes everything.
     pub fn close_all(&mut self) {
         for link in std::mem::take(&mut self.links).into_values() {
-            if let Link { state: State::Open(conn), mut output } = link
+            if let Link { state: State::Open(conn), mut output, .. } = link
                 && !conn.mute
             {
                 while matches!(output.send(&conn.stream), Sent::Some) {}
@@ -329,6 +339,9 @@ impl Peers {
         match (outcome, &link.state) {
             (Outcome::Connected, State::Open(_)) => {
                 self.tell(machine, PeerNews::Connected { link: id }, poller, now, out);
+            }
+            (Outcome::Drained, State::Open(_)) => {
+                self.tell(machine, PeerNews::Drained { link: id }, poller, now, out);
             }
             (Outcome::Closed, State::Lost) => {
                 self.links.remove(&id);

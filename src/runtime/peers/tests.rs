@@ -21,6 +21,7 @@ use crate::replica::{BootMedia, EpochFile, Reload};
 pub enum Told {
     Accepted(PeerPort),
     Connected,
+    Drained,
     Closed,
     Epoch(EpochFile, i64),
 }
@@ -56,6 +57,7 @@ impl ReplicaMachine for Machine {
         match news {
             PeerNews::Accepted { link, port, .. } => self.told.push((link.0, Told::Accepted(port))),
             PeerNews::Connected { link } => self.told.push((link.0, Told::Connected)),
+            PeerNews::Drained { link } => self.told.push((link.0, Told::Drained)),
             PeerNews::Closed { link } => self.told.push((link.0, Told::Closed)),
             PeerNews::EpochWritten { file, epoch } => self.told.push((0, Told::Epoch(file, epoch))),
             PeerNews::Bytes { link, bytes } => {
@@ -329,6 +331,25 @@ fn a_peer_that_does_not_read_is_cut_off_at_the_bound() {
     for_a_while(&mut [&mut a]);
     assert_eq!(a.machine.told, [(2, Told::Connected), (2, Told::Closed)]);
     until(&mut [&mut b], |one| one[0].has(1, Told::Closed));
+}
+
+#[test]
+fn the_end_of_what_waits_is_told_once_and_when_asked() {
+    let (mut a, mut b) = connected();
+    let drained = |told: &[(u64, Told)]| told.iter().filter(|it| **it == (2, Told::Drained)).count();
+    a.wants(PeerEffect::TellDrained { link: LinkId(2) });
+    until(&mut [&mut a], |one| one[0].has(2, Told::Drained));
+    // More than the sockets hold: not before the other has read most of it.
+    let bytes = Bytes::from(vec![7; 64 << 20]);
+    a.wants(PeerEffect::Send { link: LinkId(2), bytes: bytes.clone() });
+    a.wants(PeerEffect::TellDrained { link: LinkId(2) });
+    for_a_while(&mut [&mut a]);
+    assert_eq!(drained(&a.machine.told), 1);
+    until(&mut [&mut a, &mut b], |both| drained(&both[0].machine.told) == 2);
+    assert_eq!(a.peers.links[&LinkId(2)].output.cost(), 0);
+    a.wants(PeerEffect::Send { link: LinkId(2), bytes: Bytes::from_static(b"x") });
+    until(&mut [&mut a, &mut b], |both| both[1].machine.bytes[&1].len() > bytes.len());
+    assert_eq!(drained(&a.machine.told), 2, "nobody asked");
 }
 
 #[test]

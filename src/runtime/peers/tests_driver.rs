@@ -102,6 +102,7 @@ impl ReplicaMachine for Player {
                     }
                 }
             }
+            PeerNews::Drained { .. } => {}
             PeerNews::Closed { .. } => self.end(out),
         }
     }

@@ -77,7 +77,7 @@ impl Peers {
         self.next_accepted += 2;
         self.accepted += 1;
         let state = State::Open(Conn::new(stream, serial));
-        self.links.insert(id, Link { state, output: Output::default() });
+        self.links.insert(id, Link { state, output: Output::default(), tells_drained: false });
         self.mark_ready(id);
         Some(id)
     }
@@ -139,6 +139,13 @@ impl Peers {
             self.relieve(id);
         }
         self.mark_dirty(id);
+    }
+
+    pub(super) fn tell_drained(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.tells_drained = true;
+        }
+        self.mark_dirty(id); // It may have been empty all along.
     }
 
     /// More waits than may: sends what goes, and cuts the link off if that is not enough.

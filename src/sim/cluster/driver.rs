@@ -150,6 +150,7 @@ impl<M: Machine> Cluster<M> {
         match effect {
             PeerEffect::Dial { link, to, timeout_ms } => self.dial(member, link, &to, timeout_ms),
             PeerEffect::Send { link, bytes } => self.send_peer(member, link, &bytes)?,
+            PeerEffect::TellDrained { link } => self.tell_drained(member, link),
             PeerEffect::Close { link } => self.close_peer(member, link),
             PeerEffect::WriteEpoch { file, epoch } => {
                 self.note(|| format!("member {member}: writes {file:?} epoch {epoch}"));

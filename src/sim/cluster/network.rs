@@ -40,6 +40,8 @@ pub struct End {
     pub held: Vec<OnWire>,
     /// Bytes on their way to this end.
     pub under_way: usize,
+    /// The sender to this end waits until nothing is under way.
+    pub drain_asked: bool,
     /// The sender to this end has begun to doubt.
     pub doubted: bool,
     arrives: u64,
@@ -82,6 +84,7 @@ impl Network {
             dead: false,
             held: Vec::new(),
             under_way: 0,
+            drain_asked: false,
             doubted: false,
             arrives: 0,
         };

@@ -129,6 +129,39 @@ impl<M: Machine> Cluster<M> {
         Ok(())
     }
 
+    /// The member wants to know when all it sent has left: here, when all of it has arrived.
+    pub(super) fn tell_drained(&mut self, member: usize, link: LinkId) {
+        let Some((id, side)) = self.network.find(member, link) else { return };
+        if let Some(end) = self.network.wires.get_mut(&id).map(|wire| &mut wire.ends[1 - side]) {
+            end.drain_asked = true;
+        }
+        self.look_if_drained(id, 1 - side);
+    }
+
+    /// Something arrived at an end, or its sender asks.
+    fn look_if_drained(&mut self, id: u64, side: usize) {
+        let Some(wire) = self.network.wires.get_mut(&id) else { return };
+        let sender = &wire.ends[1 - side];
+        let (member, life, link) = (sender.member, sender.life, sender.link);
+        let end = &mut wire.ends[side];
+        if end.under_way == 0 && std::mem::take(&mut end.drain_asked) {
+            let delay = self.peer_dice.latency(self.plan.peer_delay_us);
+            self.plan_in(delay, Happening::Drained { member, life, link });
+        }
+    }
+
+    pub(super) fn drained(&mut self, member: usize, life: u32, link: LinkId) -> Result<(), String> {
+        if self.members[member].life != life || self.network.find(member, link).is_none() {
+            return Ok(());
+        }
+        let stopped = self.members[member].server.as_ref().map_or(0, |server| server.replica_stopped_until());
+        if stopped > self.now {
+            self.plan_at(stopped, Happening::Drained { member, life, link });
+            return Ok(());
+        }
+        self.peer_turn(member, PeerNews::Drained { link })
+    }
+
     /// Nothing reaches that end any more.
     pub(super) fn kill_end(&mut self, wire: u64, side: usize) {
         if let Some(wire) = self.network.wires.get_mut(&wire) {
@@ -185,6 +218,9 @@ impl<M: Machine> Cluster<M> {
             end.under_way -= bytes.len();
         }
         let alive = self.members[member].life == end.life && self.members[member].server.is_some();
+        self.look_if_drained(id, side);
+        let Some(wire) = self.network.wires.get_mut(&id) else { return Ok(()) };
+        let end = &mut wire.ends[side];
         if let OnWire::Connected = what {
             return match self.network.dials.remove(&(member, link)).filter(|_| alive) {
                 Some(waiting) => {

@@ -99,6 +99,7 @@ impl Machine for Flood {
                 line.open = true;
             }
             PeerNews::Bytes { link, bytes } => self.hear(link, bytes),
+            PeerNews::Drained { link } => panic!("{link:?} drained, which nobody asked about"),
             PeerNews::Closed { link } => {
                 self.lines.remove(&link).expect("a line that was there");
                 self.calls.retain(|_, call| *call != link);

@@ -53,6 +53,12 @@ pub enum Happening {
         wire: u64,
         side: usize,
     },
+    /// All that a member sent on a link has left it.
+    Drained {
+        member: usize,
+        life: u32,
+        link: LinkId,
+    },
     /// The sender's patience ends, if nothing has come through since.
     WireGivenUp {
         wire: u64,
@@ -287,6 +293,7 @@ impl<M: Machine> Cluster<M> {
             Happening::CallFails { caller, life, link } => self.call_fails(caller, life, link),
             Happening::Wire { wire, side, what } => self.at_wire(wire, side, what),
             Happening::WireResumes { wire, side } => self.wire_resumes(wire, side),
+            Happening::Drained { member, life, link } => self.drained(member, life, link),
             Happening::WireGivenUp { wire, side } => self.wire_given_up(wire, side),
             Happening::AtServer { link, bytes } => self.at_server(link, &bytes),
             Happening::EndAtServer { link } => self.end_at_server(link),

@@ -51,15 +51,6 @@ impl Leader {
         self.send(link, &Packet::with(PacketKind::NewLeader, epoch, config), out);
     }
 
-    /// From now on packets for this learner wait until `through` is committed: the snapshot in front of them shows it.
-    pub fn hold(&mut self, link: LinkId, through: Zxid) {
-        if through > self.last_committed
-            && let Some(state) = self.links.get_mut(&link)
-        {
-            state.held = Some((through, Vec::new()));
-        }
-    }
-
     /// Commits what has a quorum, oldest first.
     pub(super) fn commit(&mut self, out: &mut Vec<LeaderEffect>) {
         if self.outstanding.is_empty() || !self.is_established() {
@@ -77,7 +68,7 @@ impl Leader {
             moved = true;
         }
         if moved {
-            self.release_held(out);
+            self.start_streams(out);
         }
     }
 
@@ -116,15 +107,6 @@ impl Leader {
             };
             let packet = packet.clone();
             self.feed(link, packet, out);
-        }
-    }
-
-    fn release_held(&mut self, out: &mut Vec<LeaderEffect>) {
-        for (link, state) in &mut self.links {
-            if state.held.as_ref().is_some_and(|(through, _)| *through <= self.last_committed) {
-                let (_, packets) = state.held.take().expect("seen above");
-                out.extend(packets.into_iter().map(|bytes| LeaderEffect::Send { link: *link, bytes }));
-            }
         }
     }
 

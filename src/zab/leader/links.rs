@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::backlog::Backlog;
 use super::{Leader, LeaderEffect, Stage};
 use crate::base::{Instant, LinkId, ServerId, Zxid};
 use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidate, Revalidated, cut, decode_touches};
@@ -36,8 +37,8 @@ pub(super) struct Link {
     pub heard: Instant,
     /// Its last transaction, as ACKEPOCH said.
     pub peer: Zxid,
-    /// Packets wait here until this zxid is committed: the snapshot in front of them holds it already.
-    pub held: Option<(Zxid, Vec<Bytes>)>,
+    /// A snapshot that is not sent yet, and the packets that wait behind it.
+    pub held: Option<Backlog>,
     /// Commits above this are its business.
     pub after: Zxid,
     pub acked: Zxid,
@@ -199,12 +200,14 @@ impl Leader {
         self.feed(link, packet.to_bytes(), out);
     }
 
-    /// Queues whole packets (or a snapshot's stream) for a learner, behind everything queued so far.
+    /// Queues whole packets for a learner, behind everything queued so far.
     pub fn feed(&mut self, link: LinkId, bytes: Bytes, out: &mut Vec<LeaderEffect>) {
         let Some(state) = self.links.get_mut(&link) else { return };
-        match &mut state.held {
-            Some((_, held)) => held.push(bytes),
-            None => out.push(LeaderEffect::Send { link, bytes }),
+        let Some(held) = &mut state.held else {
+            return out.push(LeaderEffect::Send { link, bytes });
+        };
+        if !held.push(bytes) {
+            self.drop_link(link, "more was written than may wait behind its snapshot", out);
         }
     }
 

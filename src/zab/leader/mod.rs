@@ -10,6 +10,7 @@
 //!
 //! Source: Zab (DSN 2011), phases 1 to 3; ZK: Leader, LearnerHandler (spec: quorum 7 to 10).
 
+mod backlog;
 mod broadcast;
 mod discovery;
 mod links;
@@ -43,6 +44,10 @@ pub enum LeaderEffect {
         link: LinkId,
         bytes: Bytes,
     },
+    /// Say when everything sent so far has left, with [`Leader::on_drained`].
+    TellDrained {
+        link: LinkId,
+    },
     Close {
         link: LinkId,
     },
@@ -54,8 +59,8 @@ pub enum LeaderEffect {
     Adopt {
         epoch: i64,
     },
-    /// This learner's last transaction is `peer` (-1: it has nothing): send it what it lacks with [`Leader::feed`],
-    /// then [`Leader::follow`].
+    /// This learner's last transaction is `peer` (-1: it has nothing): send it what it lacks with [`Leader::feed`]
+    /// or [`Leader::feed_snapshot`], then [`Leader::follow`].
     Sync {
         link: LinkId,
         server: ServerId,
@@ -191,11 +196,12 @@ impl Leader {
         self.stage == Stage::Established
     }
 
-    /// Learners that follow, for the operator: sid, whether it votes, whether it is up to date, its last ack.
+    /// Learners that follow, for the operator.
     pub fn learners(&self) -> impl Iterator<Item = LearnerReport> {
         self.links.values().filter(|link| link.stage >= LinkStage::Syncing).map(|link| LearnerReport {
             server: link.server,
             votes: link.votes,
+            observes: link.observes,
             synced: link.stage == LinkStage::Live,
             acked: link.acked,
         })
@@ -204,6 +210,15 @@ impl Leader {
     /// Proposed and never committed, oldest first: what the end of a term leaves behind.
     pub fn into_outstanding(self) -> VecDeque<(Zxid, Bytes)> {
         self.outstanding.into_iter().map(|proposal| (proposal.zxid, proposal.record)).collect()
+    }
+
+    /// How long a quorum has had our history; 0 before it has.
+    pub fn established_ms(&self, now: Instant) -> u64 {
+        if self.is_established() { now.millis_since(self.stage_since) } else { 0 }
+    }
+
+    pub fn pending_sync_count(&self) -> usize {
+        self.syncs.len()
     }
 
     pub fn outstanding_count(&self) -> usize {
@@ -256,6 +271,7 @@ impl Leader {
 pub struct LearnerReport {
     pub server: ServerId,
     pub votes: bool,
+    pub observes: bool,
     pub synced: bool,
     pub acked: Zxid,
 }
