@@ -192,7 +192,7 @@ impl Replica {
         if let Some(open) = &mut self.snapshots.open
             && open.complete
             && !open.closing
-            && open.zxid <= self.last_committed
+            && open.zxid <= self.journal.last_durable()
         {
             (open.closing, open.awaited) = (true, true);
             out.disk.push(DiskEffect::SnapshotClose { zxid: open.zxid });
