@@ -4,10 +4,16 @@
 //! really heard, so a silent leader of ours is noticed in a second or so, while one of the reference keeps its
 //! `syncLimit`. Only time in which we could hear counts: after a pause of our own the bytes are waiting to be read.
 
+use std::collections::VecDeque;
+
 use crate::base::Instant;
 
 /// Silences this many times as long as usual are no accident.
 const TIMES: u64 = 10;
+
+/// Pings that tell a cadence: so many are remembered, and so many must have come.
+const GAPS_MAX: usize = 9;
+const GAPS_MIN: usize = 3;
 
 /// Never hasty: a busy machine is silent for this long now and then.
 const LIMIT_MIN_MS: u64 = 1_000;
@@ -18,8 +24,9 @@ const STEP_MAX_MS: u64 = 150;
 #[derive(Debug)]
 pub struct Cadence {
     sync_ms: u64,
-    /// Mean distance of pings, in microseconds; `None` before two of them.
-    mean_us: Option<u64>,
+    /// The latest distances of pings, in microseconds. Their median is the cadence: a stall, and the burst of late
+    /// pings behind it, are neither.
+    gaps_us: VecDeque<u64>,
     last_ping: Option<Instant>,
     last_look: Instant,
     silent_ms: u64,
@@ -27,7 +34,7 @@ pub struct Cadence {
 
 impl Cadence {
     pub fn new(sync_ms: u64, now: Instant) -> Cadence {
-        Cadence { sync_ms, mean_us: None, last_ping: None, last_look: now, silent_ms: 0 }
+        Cadence { sync_ms, gaps_us: VecDeque::new(), last_ping: None, last_look: now, silent_ms: 0 }
     }
 
     /// Synchronized: pings come from now on.
@@ -46,12 +53,10 @@ impl Cadence {
     pub fn spoke(&mut self, now: Instant) {
         if let Some(last) = self.last_ping.replace(now) {
             let gap = now.micros_since(last);
-            self.mean_us = Some(match self.mean_us {
-                // Slow to become impatient, quick to become patient.
-                Some(mean) if gap > mean => mean.midpoint(gap),
-                Some(mean) => mean - (mean - gap) / 16,
-                None => gap,
-            });
+            if self.gaps_us.len() == GAPS_MAX {
+                self.gaps_us.pop_front();
+            }
+            self.gaps_us.push_back(gap);
         }
     }
 
@@ -65,10 +70,13 @@ impl Cadence {
     }
 
     pub fn limit_ms(&self) -> u64 {
-        match self.mean_us {
-            Some(mean_us) => (TIMES * mean_us / 1000).clamp(LIMIT_MIN_MS.min(self.sync_ms), self.sync_ms),
-            None => self.sync_ms,
+        if self.gaps_us.len() < GAPS_MIN {
+            return self.sync_ms;
         }
+        let mut gaps: Vec<u64> = self.gaps_us.iter().copied().collect();
+        gaps.sort_unstable();
+        let usual_ms = gaps[gaps.len() / 2] / 1000;
+        (TIMES * usual_ms).clamp(LIMIT_MIN_MS.min(self.sync_ms), self.sync_ms)
     }
 }
 
@@ -95,6 +103,17 @@ mod tests {
         assert_eq!(after_pings(200).limit_ms(), 2_000);
         assert_eq!(after_pings(1_000).limit_ms(), 10_000);
         assert_eq!(Cadence::new(10_000, at(0)).limit_ms(), 10_000);
+    }
+
+    #[test]
+    fn a_stall_and_the_burst_behind_it_change_nothing() {
+        for (every_ms, limit_ms) in [(100, 1_000), (1_000, 10_000)] {
+            let mut cadence = after_pings(every_ms);
+            for late in [3_000, 3_001, 3_002] {
+                cadence.spoke(at(20 * every_ms + late));
+            }
+            assert_eq!(cadence.limit_ms(), limit_ms);
+        }
     }
 
     #[test]

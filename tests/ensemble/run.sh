@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The ensemble of real processes: basics, random faults and a rolling replacement, over the mixes of ringkeeper and Apache.
 #
-#   tests/ensemble/run.sh                    the short form: about ten minutes
+#   tests/ensemble/run.sh                    every mix: about twenty minutes
+#   tests/ensemble/run.sh --matrix short     one ensemble of each sort: two minutes and the seconds of faults
 #   tests/ensemble/run.sh --seconds 300      so many seconds of faults on three ringkeepers (default 300; mixed ensembles get a fifth)
 #   tests/ensemble/run.sh --matrix apache    the same harness with Apache alone: what the harness itself is worth
 #   tests/ensemble/run.sh --seed N           faults from this seed (default 20260725); `random` draws one
@@ -23,7 +24,7 @@ while [ $# -gt 0 ]; do
     shift 2
 done
 [ "$seed" != random ] || seed=$RANDOM$RANDOM
-[ "$matrix" = all ] || [ "$matrix" = apache ] || { echo "--matrix all or apache" >&2; exit 2; }
+case $matrix in all | short | apache) ;; *) echo "--matrix all, short or apache" >&2; exit 2 ;; esac
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 basics=0 faults=0 rolling=0 failed=0
@@ -51,6 +52,13 @@ if [ "$matrix" = apache ]; then
     part faults faults a38,a39,a38 --seconds "$seconds" --seed "$seed"
     part rolling rolling --start a38,a38,a38 --to a39 --how network --znodes "$znodes"
     part rolling rolling --start a38,a38,a38 --to a39 --how convert --znodes "$znodes"
+elif [ "$matrix" = short ]; then
+    part basics basic rk,rk,rk --observers rk
+    part basics basic a38,a39,rk --observers a38 --leader rk
+    part basics basic rk,rk,a39 --observers rk --leader a39
+    part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
+    part rolling rolling --start a38,a38,a38 --to rk --how network --znodes "$znodes"
+    part rolling rolling --start a39,a39,a39 --to rk --how convert --znodes "$znodes"
 else
     part basics basic rk,rk,rk --observers rk
     # 2+1 and 1+2 with each version, each side leading, an observer of the other kind.
