@@ -188,11 +188,14 @@ impl Replica {
     }
 
     /// Gives the finished snapshot its name once nothing in it can be lost any more.
+    ///
+    /// One that starts a history takes the journal's place: like it, it may hold what is not committed yet.
     pub(super) fn close_durable_snapshot(&mut self, out: &mut Effects) {
+        let is_journal = self.is_rebasing();
         if let Some(open) = &mut self.snapshots.open
             && open.complete
             && !open.closing
-            && open.zxid <= self.last_committed
+            && (is_journal || open.zxid <= self.last_committed)
         {
             (open.closing, open.awaited) = (true, true);
             out.disk.push(DiskEffect::SnapshotClose { zxid: open.zxid });

@@ -178,6 +178,7 @@ impl Plan {
             observers_sync: true,
             observer_reconnect_delay_ms: 0,
             observer_election_delay_ms: 200,
+            trust_empty: true,
             multi_address: false,
             field_bytes_max: 2 << 20,
         })
