@@ -1,6 +1,6 @@
 //! The members of an ensemble: `server.N`, `group.G`, `weight.N`, from zoo.cfg or the dynamic file (CF-80 to CF-99).
 //!
-//! Parsed and judged completely, so that a configuration is known to be good before the feature that needs it is there.
+//! Parsed and judged completely before anything is started.
 //! ZK: QuorumPeer.QuorumServer, QuorumPeerConfig.parseDynamicConfig, QuorumHierarchical.
 
 use std::collections::BTreeMap;

@@ -48,8 +48,6 @@ pub enum ConfigErrorKind {
     Contradiction,
     /// The feature does not exist here yet, and starting without it would break a promise of safety or security.
     Unsupported,
-    /// The configuration is that of an ensemble member, and ensembles are not supported yet.
-    Ensemble,
     /// The command line makes no sense.
     CommandLine,
 }

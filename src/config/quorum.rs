@@ -1,4 +1,4 @@
-//! Knobs of the replication protocol (CF-43 to CF-75): read and judged now, used by members of an ensemble only.
+//! Knobs of the replication protocol (CF-43 to CF-75): used by members of an ensemble only.
 
 use std::path::PathBuf;
 

@@ -169,7 +169,8 @@ impl Booted {
         let Some(settings) = self.replica.settings.ensemble.clone() else { return Ok(()) };
         let last = self.replica.last_proposed;
         let judged = judge_epochs(&media.epochs().map_err(BootError::io)?, last).map_err(BootError::Epochs)?;
-        let dataless = self.damaged.is_some();
+        let is_empty = last == Zxid::ZERO && media.snapshots().map_err(BootError::io)?.is_empty();
+        let dataless = self.damaged.is_some() || (is_empty && !settings.trust_empty);
         let mut ensemble = Ensemble::new(settings, (judged.accepted, judged.current), last, recent, dataless, now);
         for (file, epoch) in judged.write {
             ensemble.await_epoch();

@@ -231,8 +231,8 @@ impl Replica {
                 self.on_promise_durable(now, out);
             }
             EpochFile::Current => {
+                // Whether there is data that may vote is not this file's to say: a boot may just have made it anew.
                 ensemble.current_epoch = epoch;
-                ensemble.is_dataless = false;
                 self.on_epoch_durable(now, out);
             }
         }

@@ -53,6 +53,10 @@ pub struct EnsembleSettings {
     pub observer_election_delay_ms: u64,
     /// Members may have several addresses; decides which preamble is sent (`multiAddress.enabled`).
     pub multi_address: bool,
+    /// A disk without anything on it is that of a new member, which votes (`zookeeper.db.autocreate`). Without this it
+    /// may be a replaced one, whose member has promised and acknowledged what it knows nothing of any more: it takes
+    /// no part in elections until a leader has given it a history (ZOOKEEPER-261, 2325).
+    pub trust_empty: bool,
     /// The longest field of a packet between members, in bytes (`jute.maxbuffer` and its extra size).
     pub field_bytes_max: usize,
 }

@@ -320,6 +320,8 @@ impl Replica {
             let past = Past { tree: self.tree.replicate(), zxid: self.last_proposed };
             out.mail.push((ShardId(shard), ToShard::Reset(Box::new(past))));
         }
+        // An epoch's beginning below it, for one, is nothing to tell them any more.
+        self.last_released = self.last_proposed;
     }
 
     /// A transaction of the leader: applied to the tree that runs ahead, logged, kept until it is committed.

@@ -113,7 +113,7 @@ impl Replica {
                 LeaderEffect::Heard { sessions } => {
                     let heard = self.hearing.now();
                     for (session, timeout_ms) in sessions {
-                        self.sessions.touch(session, heard, timeout_ms);
+                        self.sessions.vouch(session, heard, Some(timeout_ms));
                     }
                 }
                 LeaderEffect::LearnerGone { .. } => {}
@@ -222,7 +222,7 @@ impl Replica {
         }
         let submit = submit(session, cxid, op, body, ids);
         // The reference waits for the learner's next ping to know that the session lives, and may be too late.
-        self.sessions.hear(session, self.hearing.now());
+        self.sessions.vouch(session, self.hearing.now(), None);
         if op == OpCode::CloseSession {
             // Expiry at the learner's side and clients share it: whose it is does not matter.
             return self.close_session(session, cxid, now);

@@ -201,7 +201,8 @@ impl Replica {
     /// Queues an answer behind everything proposed so far, so that answers keep the order of their questions.
     fn answer(&mut self, to: Origin, kind: AnswerKind) {
         self.waiting.push_back(Entry {
-            zxid: self.last_proposed,
+            // The beginning of an epoch, which the shards know of, may be above a learner's last proposal.
+            zxid: self.last_proposed.max(self.last_released),
             changes: Changes::new(),
             answer: Some(Answer { to, kind }),
         });

@@ -96,6 +96,11 @@ impl Replica {
 
     /// The connection is gone; its session waits, ownerless, for the next one or its expiry.
     pub(super) fn on_gone(&mut self, session: SessionId, origin: Origin) {
+        // In an ensemble it stays the last one's until it is renewed: a request may still be on its way here from the
+        // member where the client was before, and comes too late.
+        if self.ensemble.is_some() && self.orders() {
+            return;
+        }
         if self.sessions.owner(session) == Some(Owner::Conn(origin)) {
             self.sessions.set_owner(session, None);
         }

@@ -188,6 +188,8 @@ impl Replica {
     }
 
     /// Gives the finished snapshot its name once nothing in it can be lost any more.
+    ///
+    /// Like the journal, it may hold what is not committed yet; one that starts a history is all the journal there is.
     pub(super) fn close_durable_snapshot(&mut self, out: &mut Effects) {
         if let Some(open) = &mut self.snapshots.open
             && open.complete

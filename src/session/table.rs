@@ -140,6 +140,20 @@ impl SessionTable {
         true
     }
 
+    /// Another member had word of the session over a connection with that timeout (`None`: not said). The word may be
+    /// of a connection that the client has left since, so it never shortens what the session has: unlike the
+    /// reference's, which a stale ping may expire early.
+    pub fn vouch(&mut self, id: SessionId, heard: Instant, timeout_ms: Option<i32>) {
+        let Some(session) = self.sessions.get(&id) else { return };
+        let deadline = self.deadline(heard, timeout_ms.unwrap_or(session.live_timeout_ms));
+        let Some(old) = session.deadline.filter(|old| *old < deadline) else { return };
+        self.leave_bucket(id, Some(old));
+        self.buckets.entry(deadline).or_default().insert(id);
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.deadline = Some(deadline);
+        }
+    }
+
     /// Where the session's client is; `None` to set it free.
     pub fn set_owner(&mut self, id: SessionId, owner: Option<Owner>) {
         if let Some(session) = self.sessions.get_mut(&id) {
@@ -207,6 +221,23 @@ mod tests {
 
     fn ms(ms: u64) -> Instant {
         Instant(ms * 1000)
+    }
+
+    /// A client moved from a member with a short timeout to one with a long one; the first one's ping comes late.
+    #[test]
+    fn word_from_other_members_never_shortens_a_session() {
+        let mut table = SessionTable::new(100);
+        table.open(A, 200, ms(0));
+        assert!(table.touch(A, ms(10), 1000));
+        table.vouch(A, ms(20), Some(200));
+        table.vouch(A, ms(20), None);
+        assert_eq!(table.live_timeout_ms(A), Some(1000));
+        assert!(table.expired(ms(1000)).is_empty(), "its own connection gave it until 1100");
+        table.vouch(A, ms(500), Some(2000));
+        assert!(table.expired(ms(2500)).is_empty());
+        assert_eq!(table.expired(ms(2600)), [A]);
+        table.vouch(A, ms(2600), None);
+        assert!(table.is_closing(A));
     }
 
     #[test]

@@ -19,7 +19,7 @@ impl<M: Machine> Cluster<M> {
         let start = Start {
             member,
             votes: &self.plan.votes,
-            is_new: !this.has_lived,
+            is_replaced: this.lost,
             settings: self.plan.replica_settings(member),
             init_limit: self.plan.init_limit,
             sync_limit: self.plan.sync_limit,

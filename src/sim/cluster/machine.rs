@@ -20,8 +20,9 @@ pub struct Start<'a> {
     pub member: usize,
     /// Of every member whether it votes, by index.
     pub votes: &'a [bool],
-    /// The first start of the whole ensemble, as told by whoever set it up: an empty disk is no loss.
-    pub is_new: bool,
+    /// Whoever set it up knows that an empty disk is a loss: an emptied member of a running ensemble must not vote
+    /// with nothing, or one more lost disk than it seems could lose what is committed (ZOOKEEPER-2325).
+    pub is_replaced: bool,
     pub settings: replica::Settings,
     /// Ticks.
     pub init_limit: u32,
@@ -100,8 +101,12 @@ impl Machine for Replica {
 
     fn boot(start: &Start<'_>, now: Now) -> Result<Booted<Replica>, String> {
         let media = MemberMedia { disk: start.disk, epochs: start.epochs };
-        let booted = replica::boot(&media as &dyn BootMedia, start.settings.clone(), start.seed, now)
-            .map_err(|error| error.to_string())?;
+        let mut settings = start.settings.clone();
+        if let Some(ensemble) = &mut settings.ensemble {
+            ensemble.trust_empty = !start.is_replaced;
+        }
+        let booted =
+            replica::boot(&media as &dyn BootMedia, settings, start.seed, now).map_err(|error| error.to_string())?;
         let damaged = booted.damaged.is_some();
         let zxid = if damaged { -1 } else { booted.replica.last_durable().0 };
         let story = format!("{} replayed, torn {:?}", booted.replayed, booted.torn);

@@ -81,7 +81,8 @@ impl Plan {
             peer_delay_us: *dice.pick(&[20, 200, 2_000]),
             disk_delay_us: *dice.pick(&[20, 300, 3_000]),
             think_us: *dice.pick(&[5_000, 15_000, 40_000]),
-            wire_bytes_max: *dice.pick(&[64 << 10, 1 << 20, 16 << 20]),
+            // Never less than one synchronization takes, or a learner that needs it can never be brought up.
+            wire_bytes_max: *dice.pick(&[1 << 20, 4 << 20, 16 << 20]),
             leader_serves: dice.chance(800),
             commit_log_count: *dice.pick(&[5, 50, 500]),
             log_sync: dice.chance(700),
@@ -178,6 +179,7 @@ impl Plan {
             observers_sync: true,
             observer_reconnect_delay_ms: 0,
             observer_election_delay_ms: 200,
+            trust_empty: true,
             multi_address: false,
             field_bytes_max: 2 << 20,
         })

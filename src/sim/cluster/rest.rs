@@ -74,9 +74,8 @@ impl<M: Machine> Cluster<M> {
                 let mut writes =
                     self.history.commits.ledger.range((client.session, i32::MIN)..=(client.session, i32::MAX));
                 done[number] |= client.link.is_some()
-                    && writes.any(|((_, xid), zxid)| {
-                        *zxid > before && client.asked.iter().all(|(asked, _)| asked != xid)
-                    });
+                    && writes
+                        .any(|((_, xid), zxid)| *zxid > before && client.asked.iter().all(|(asked, _)| asked != xid));
             }
             if done.iter().all(|done| *done) && self.history.commits.ledger.len() > floor {
                 self.summary.elections_ms = (self.now - healed) / 1000;

@@ -15,7 +15,12 @@ impl<M: Machine> Cluster<M> {
     pub(super) fn mail_at_shard(&mut self, member: usize, shard: usize) -> Result<(), String> {
         let Some(server) = &mut self.members[member].server else { return Ok(()) };
         let Some(mail) = server.to_shard[shard].queue.pop_front() else { return Ok(()) };
-        let before = server.applied[shard];
+        let mut before = server.applied[shard];
+        if let ToShard::Reset(past) = &mail {
+            // Another history from here on. Whether a client may see it is judged with what it is answered.
+            before = past.zxid.0;
+            server.applied[shard] = before;
+        }
         if let ToShard::Batch(entries) = &mail {
             let mut through = before;
             for entry in entries.iter() {

@@ -157,8 +157,10 @@ pub struct Cluster<M: Machine> {
     pub(super) away: Vec<usize>,
     pub(super) summary: Summary,
     trace: VecDeque<String>,
+    trace_max: usize,
 }
 
+/// `RINGKEEPER_TRACE` sets another length.
 const TRACE_LINES: usize = 200;
 
 impl<M: Machine> Cluster<M> {
@@ -179,6 +181,8 @@ impl<M: Machine> Cluster<M> {
         let members =
             plan.votes.iter().enumerate().map(|(id, votes)| Member::new(id, *votes, &plan, &mut clock_dice)).collect();
         let ears = Ears { grace_us: plan.tick_ms as u64 * 1000 + 100_000, ..Ears::default() };
+        let told = std::env::var("RINGKEEPER_TRACE").ok().and_then(|lines| lines.parse().ok());
+        let trace_max = told.unwrap_or(TRACE_LINES);
         let commits = Commits::new(plan.extended_types, plan.never_used_ms, false);
         Cluster {
             options,
@@ -205,6 +209,7 @@ impl<M: Machine> Cluster<M> {
             away: Vec::new(),
             summary: Summary::default(),
             trace: VecDeque::new(),
+            trace_max,
         }
     }
 
@@ -278,7 +283,7 @@ impl<M: Machine> Cluster<M> {
 
     pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
         if self.options.trace {
-            if self.trace.len() == TRACE_LINES {
+            if self.trace.len() >= self.trace_max {
                 self.trace.pop_front();
             }
             self.trace.push_back(format!("{:6} {:10.3} ms  {}", self.summary.steps, self.now as f64 / 1000.0, line()));
