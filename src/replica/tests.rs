@@ -99,6 +99,7 @@ fn member() -> EnsembleSettings {
         me: ServerId(1),
         view: View::parse(VIEW).unwrap().into(),
         observer: false,
+        trust_empty: true,
         tick_ms: TICK_MS,
         init_limit_ticks: 10,
         sync_limit_ticks: 5,

@@ -49,7 +49,7 @@ pub fn ensemble_settings(config: &Config) -> Option<EnsembleSettings> {
         observers_sync: quorum.sync_enabled,
         observer_reconnect_delay_ms: quorum.observer_reconnect_delay_ms,
         observer_election_delay_ms: quorum.observer_election_delay_ms,
-        trust_empty: true, // As the reference's default.
+        trust_empty: config.journal.db_autocreate,
         multi_address: quorum.multi_address_enabled,
         field_bytes_max: config.client.jute_max_buffer_bytes.saturating_add(config.client.jute_max_buffer_extra_bytes)
             as usize,
