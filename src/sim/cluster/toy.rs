@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use super::machine::{Booted, Machine, Start};
 use super::peers::{ELECTION_PORT, host};
-use crate::base::{Instant, LinkId, Now, PeerAddress, Zxid};
+use crate::base::{Instant, LinkId, Now, PeerAddress, SessionId, WallMs, Xid, Zxid};
+use crate::codec::txn::{self, Txn, TxnHeader};
 use crate::journal::{BatchId, Journal, Recovery, SegmentId};
 use crate::mail::ToReplica;
 use crate::replica::{Effects, EpochFile, PeerEffect, PeerNews};
@@ -185,7 +186,15 @@ impl Flood {
             line.heard = number;
             line.partial.drain(..4);
             self.heard += 1;
-            self.journal.append(Zxid(self.heard), |record| record.extend(number.to_be_bytes()));
+            // As a transaction, because recovery takes nothing shorter for one.
+            let header = TxnHeader {
+                session: SessionId::NONE,
+                cxid: Xid(0),
+                zxid: Zxid(self.heard),
+                time: WallMs(0),
+            };
+            let txn = Txn::Error { code: number as i32 };
+            self.journal.append(header.zxid, |record| txn::encode(record, &header, &txn, None));
         }
     }
 }
