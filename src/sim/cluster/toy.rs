@@ -187,12 +187,7 @@ impl Flood {
             line.partial.drain(..4);
             self.heard += 1;
             // As a transaction, because recovery takes nothing shorter for one.
-            let header = TxnHeader {
-                session: SessionId::NONE,
-                cxid: Xid(0),
-                zxid: Zxid(self.heard),
-                time: WallMs(0),
-            };
+            let header = TxnHeader { session: SessionId::NONE, cxid: Xid(0), zxid: Zxid(self.heard), time: WallMs(0) };
             let txn = Txn::Error { code: number as i32 };
             self.journal.append(header.zxid, |record| txn::encode(record, &header, &txn, None));
         }
