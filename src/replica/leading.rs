@@ -58,7 +58,7 @@ impl Replica {
     }
 
     pub(super) fn on_learner_closed(&mut self, link: LinkId, now: Now, out: &mut Effects) {
-        self.with_leader(now, out, |leader, effects| leader.on_link_gone(link, effects));
+        self.with_leader(now, out, |leader, _| leader.on_link_gone(link));
     }
 
     pub(super) fn on_learner_drained(&mut self, link: LinkId, now: Now, out: &mut Effects) {
@@ -116,7 +116,6 @@ impl Replica {
                         self.sessions.vouch(session, heard, Some(timeout_ms));
                     }
                 }
-                LeaderEffect::LearnerGone { .. } => {}
                 LeaderEffect::Abdicate { why } => return self.leave_role(&why, now, out),
             }
         }

@@ -78,13 +78,12 @@ impl Leader {
     }
 
     /// The connection ended on the learner's side.
-    pub fn on_link_gone(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
+    pub fn on_link_gone(&mut self, link: LinkId) {
         if let Some(gone) = self.links.remove(&link) {
             if gone.stage >= LinkStage::Waiting {
                 tracing::info!(server = %gone.server, "learner gone");
             }
             self.syncs.retain(|(_, to)| *to != link);
-            out.push(LeaderEffect::LearnerGone { link });
         }
     }
 
@@ -92,7 +91,7 @@ impl Leader {
         if let Some(dropped) = self.links.get(&link) {
             tracing::warn!(server = %dropped.server, why, "learner dropped");
             out.push(LeaderEffect::Close { link });
-            self.on_link_gone(link, out);
+            self.on_link_gone(link);
         }
     }
 

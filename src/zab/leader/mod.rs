@@ -90,10 +90,6 @@ pub enum LeaderEffect {
     Heard {
         sessions: Vec<(SessionId, i32)>,
     },
-    /// The learner's clients are on their own now.
-    LearnerGone {
-        link: LinkId,
-    },
     /// Leadership is over.
     Abdicate {
         why: String,
