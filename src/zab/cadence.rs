@@ -13,7 +13,10 @@ const TIMES: u64 = 10;
 
 /// Pings that tell a cadence: so many are remembered, and so many must have come.
 const GAPS_MAX: usize = 9;
-const GAPS_MIN: usize = 3;
+const GAPS_MIN: usize = 2; // Their longer one counts: a first pair of pings may come at once after a stall.
+
+/// The part of `syncLimit` that a leader may be silent before its cadence is known.
+const UNKNOWN_PART: u64 = 4;
 
 /// Never hasty: a busy machine is silent for this long now and then.
 const LIMIT_MIN_MS: u64 = 1_000;
@@ -71,7 +74,8 @@ impl Cadence {
 
     pub fn limit_ms(&self) -> u64 {
         if self.gaps_us.len() < GAPS_MIN {
-            return self.sync_ms;
+            // Not known yet: several pings of a leader of the reference with the usual limits, many of ours.
+            return (self.sync_ms / UNKNOWN_PART).max(LIMIT_MIN_MS.min(self.sync_ms));
         }
         let mut gaps: Vec<u64> = self.gaps_us.iter().copied().collect();
         gaps.sort_unstable();
@@ -102,7 +106,7 @@ mod tests {
         assert_eq!(after_pings(100).limit_ms(), 1_000);
         assert_eq!(after_pings(200).limit_ms(), 2_000);
         assert_eq!(after_pings(1_000).limit_ms(), 10_000);
-        assert_eq!(Cadence::new(10_000, at(0)).limit_ms(), 10_000);
+        assert_eq!(Cadence::new(10_000, at(0)).limit_ms(), 2_500);
     }
 
     #[test]

@@ -244,7 +244,8 @@ impl Leader {
         }
         self.drop_silent(now, out);
         if now >= self.next_ping {
-            self.next_ping = now.plus_ms(self.timing.ping_ms);
+            // Counted from when it was due, so that late ticks do not add up.
+            self.next_ping = self.next_ping.plus_ms(self.timing.ping_ms).max(now);
             self.ping(out);
         }
         if self.stage == Stage::Established && now >= self.next_check {
