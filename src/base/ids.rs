@@ -27,6 +27,21 @@ impl Zxid {
         Zxid(self.0 + 1)
     }
 
+    /// Where an epoch begins: a zxid that carries no transaction (ZK: ZxidUtils.makeZxid).
+    pub fn begin_of(epoch: i64) -> Zxid {
+        Zxid(epoch << 32)
+    }
+
+    /// Whether a leader proposes `next` right behind this: the next of the epoch, or the first of a later one.
+    pub fn is_proposed_before(self, next: Zxid) -> bool {
+        self.is_right_before(next) || next.epoch() > self.epoch() && next.counter() == 1
+    }
+
+    /// Whether `next` may stand behind this in a log: they count by one, and a new epoch starts again at a low counter.
+    pub fn is_logged_before(self, next: Zxid) -> bool {
+        self.is_right_before(next) || next.epoch() > self.epoch() && next.counter() >= 1
+    }
+
     /// Whether `next` is the one right behind this. For zxids read from files: nothing is behind the highest.
     pub fn is_right_before(self, next: Zxid) -> bool {
         self.0.checked_add(1) == Some(next.0)

@@ -50,7 +50,7 @@ pub(super) fn replay(
                     at = end;
                     continue;
                 }
-                Some((last, _)) if !continues(*last, zxid) => {
+                Some((last, _)) if !last.is_logged_before(zxid) => {
                     return Err(fault(format!("zxid {zxid} follows {last}: transactions are missing or damaged")));
                 }
                 None if zxid > snapshot && !starts_after(snapshot, zxid) => {
@@ -115,10 +115,6 @@ fn check_end(path: &Path, bytes: &[u8], at: usize) -> Result<Option<String>, Con
         }),
         None => Ok(Some(format!("{} ends in a torn record at offset {at}, left out", path.display()))),
     }
-}
-
-fn continues(previous: Zxid, next: Zxid) -> bool {
-    previous.is_right_before(next) || next.epoch() > previous.epoch() && next.counter() >= 1
 }
 
 fn starts_after(snapshot: Zxid, first: Zxid) -> bool {

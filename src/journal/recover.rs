@@ -249,7 +249,7 @@ impl Recovery {
             let Some(zxid) = record_zxid(body) else {
                 return Err(damage("a record is too short to be a transaction".into(), REPORT));
             };
-            if !continues(previous, zxid) {
+            if !previous.is_logged_before(zxid) {
                 return Err(damage(format!("zxid {zxid} follows {previous}"), REPORT));
             }
             previous = zxid;
@@ -310,11 +310,6 @@ impl Recovery {
 }
 
 const REPORT: &str = "its checksum is right, so it was written like this: please report it";
-
-/// ZK-compatible histories count by one; a new epoch starts again at a low counter.
-fn continues(previous: Zxid, next: Zxid) -> bool {
-    previous.is_right_before(next) || next.epoch() > previous.epoch() && next.counter() >= 1
-}
 
 /// Session and cxid come first.
 fn record_zxid(body: &[u8]) -> Option<Zxid> {

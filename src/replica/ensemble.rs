@@ -382,7 +382,7 @@ impl Replica {
         if last.epoch() > ensemble.current_epoch && !ensemble.is_dataless {
             // A synchronization that did not get as far as its epoch: nothing of it was acknowledged. Without it, this
             // server is the voter that it was before (spec: quorum 1, 25 E-1).
-            let bound = Zxid(((ensemble.current_epoch + 1) << 32) - 1);
+            let bound = Zxid(Zxid::begin_of(ensemble.current_epoch + 1).0 - 1);
             if !std::mem::replace(&mut ensemble.reload_asked, true) {
                 tracing::warn!(%last, epoch = ensemble.current_epoch, "cutting what belongs to an epoch never adopted");
                 out.reload = Some(super::Reload::Below(bound));
@@ -474,7 +474,7 @@ impl Replica {
     /// An epoch began: its first zxid carries no transaction, but clients see it (as the reference's leader shows it),
     /// unless they have seen more of the epoch already.
     pub(super) fn release_epoch(&mut self, epoch: i64, out: &mut Effects) {
-        let begin = Zxid(epoch << 32);
+        let begin = Zxid::begin_of(epoch);
         if begin > self.last_released {
             let at = self.waiting.iter().take_while(|entry| entry.zxid <= begin).count();
             self.waiting.insert(at, Entry { zxid: begin, changes: Default::default(), answer: None });

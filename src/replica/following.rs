@@ -166,9 +166,7 @@ impl Replica {
     }
 
     fn on_learner_effects(&mut self, effects: Vec<LearnerEffect>, now: Now, out: &mut Effects) {
-        let rules = self.tree.rules();
         for effect in effects {
-            let field_bytes_max = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.settings.field_bytes_max);
             let Some(following) = self.following() else { return };
             match effect {
                 LearnerEffect::Send { bytes } => out.peer.push(PeerEffect::Send { link: following.link, bytes }),
@@ -176,11 +174,7 @@ impl Replica {
                 LearnerEffect::Adopt { epoch } => self.write_epoch(EpochFile::Current, epoch, out),
                 LearnerEffect::Diff => tracing::info!(mode = "Diff", after = %self.last_proposed, "synchronizing"),
                 LearnerEffect::Truncate { to } => self.truncate(to, now, out),
-                LearnerEffect::Snapshot { zxid } => {
-                    tracing::info!(mode = "Snap", %zxid, "synchronizing");
-                    following.snapshot_zxid = zxid;
-                    following.reader = Some(Box::new(StreamReader::new(rules, field_bytes_max)));
-                }
+                LearnerEffect::Snapshot { zxid } => self.await_snapshot(zxid),
                 LearnerEffect::Stream { bytes } => self.on_stream(&bytes, now, out),
                 LearnerEffect::Proposal { zxid, record } => {
                     self.watch.metrics.count(Counter::LearnerProposalReceivedCount);
@@ -242,6 +236,17 @@ impl Replica {
                 }
                 self.leave_role("TRUNC to a zxid that is not in the history here", now, out);
             }
+        }
+    }
+
+    /// The state at `zxid` comes as a stream.
+    fn await_snapshot(&mut self, zxid: Zxid) {
+        tracing::info!(mode = "Snap", %zxid, "synchronizing");
+        let rules = self.tree.rules();
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if let Role::Following(following) = &mut ensemble.role {
+            following.snapshot_zxid = zxid;
+            following.reader = Some(Box::new(StreamReader::new(rules, ensemble.settings.field_bytes_max)));
         }
     }
 

@@ -131,7 +131,7 @@ impl Replica {
         self.note_available(now);
         // Every session gets its whole timeout anew (parity SE-15).
         self.sessions.restart(self.hearing.now());
-        self.last_proposed = Zxid(epoch << 32);
+        self.last_proposed = Zxid::begin_of(epoch);
         self.release_epoch(epoch, out);
         // An ephemeral without a session would stay for ever. ZK drops it silently on the leader; a transaction
         // keeps the replicas alike (spec: quorum 11).

@@ -57,8 +57,7 @@ impl History {
     /// One more was committed. One that does not continue the last one within its epoch starts the cache anew:
     /// a DIFF is only ever made of what is known to be contiguous (ZOOKEEPER-4925).
     pub fn push(&mut self, zxid: Zxid, record: Bytes) {
-        let continues = self.last.is_right_before(zxid) || (zxid.epoch() > self.last.epoch() && zxid.counter() == 1);
-        if !continues {
+        if !self.last.is_proposed_before(zxid) {
             self.restart(Zxid(zxid.0 - 1));
         }
         self.bytes += record.len();

@@ -213,7 +213,7 @@ impl Learner {
             config_version: self.summary.config_version,
         };
         let kind = if self.observes { PacketKind::ObserverInfo } else { PacketKind::FollowerInfo };
-        self.send(&Packet::with(kind, Zxid(self.summary.accepted << 32), info.encode()), out);
+        self.send(&Packet::with(kind, Zxid::begin_of(self.summary.accepted), info.encode()), out);
     }
 
     /// Bytes from the leader.
@@ -286,7 +286,7 @@ impl Learner {
             (Stage::Ready, PacketKind::UpToDate) => {
                 self.enter(Stage::Live, now);
                 self.cadence.begin(now);
-                self.send(&Packet::bare(PacketKind::Ack, Zxid(self.epoch << 32)), out);
+                self.send(&Packet::bare(PacketKind::Ack, Zxid::begin_of(self.epoch)), out);
                 out.push(LearnerEffect::Live { epoch: self.epoch });
                 Ok(())
             }
@@ -396,8 +396,7 @@ impl Learner {
         if zxid <= self.last && self.stage < Stage::Live {
             return Ok(()); // A leader of the reference may repeat what its snapshot shows already.
         }
-        let continues = self.last.is_right_before(zxid) || (zxid.epoch() > self.last.epoch() && zxid.counter() == 1);
-        if !continues && !committed {
+        if !self.last.is_proposed_before(zxid) && !committed {
             return Err(format!("the leader proposed {zxid}, which does not follow {}", self.last));
         }
         let record = packet.data.ok_or("a proposal without a transaction")?;
@@ -425,7 +424,7 @@ impl Learner {
     pub fn on_adopted(&mut self, now: Instant, out: &mut Vec<LearnerEffect>) {
         if self.stage == Stage::Adopting {
             self.enter(Stage::Ready, now);
-            self.send(&Packet::bare(PacketKind::Ack, Zxid(self.epoch << 32)), out);
+            self.send(&Packet::bare(PacketKind::Ack, Zxid::begin_of(self.epoch)), out);
             self.acknowledge(out);
             self.read_on(now, out);
         }

@@ -15,11 +15,7 @@ impl Leader {
         assert!(self.last_proposed.is_right_before(zxid), "{zxid} does not follow {}", self.last_proposed);
         self.last_proposed = zxid;
         let packet = Packet::with(PacketKind::Proposal, zxid, record.clone()).to_bytes();
-        let followers: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| !link.observes && link.is_fed()).map(|(link, _)| *link).collect();
-        for link in followers {
-            self.feed(link, packet.clone(), out);
-        }
+        self.feed_all(out, |link| (!link.observes).then(|| packet.clone()));
         self.outstanding.push_back(Outstanding { zxid, record });
     }
 
@@ -79,35 +75,25 @@ impl Leader {
         let mut acks: Vec<(Zxid, _)> = followers.map(|link| (link.acked, link.server)).collect();
         acks.push((self.own_durable, self.me));
         acks.sort_unstable();
-        let mut have = std::collections::BTreeSet::new();
-        for (zxid, server) in acks.into_iter().rev() {
-            have.insert(server);
-            if self.view.has_quorum(&have) {
-                return zxid;
-            }
-        }
-        Zxid::ZERO
+        // Those from a place on have at least its zxid: the last place whose servers are a quorum has the highest.
+        let decides =
+            |from: &usize| self.view.has_quorum_of(|id| acks[*from..].iter().any(|(_, server)| *server == id));
+        (0..acks.len()).rev().find(decides).map_or(Zxid::ZERO, |from| acks[from].0)
     }
 
     fn announce(&mut self, proposal: &Outstanding, out: &mut Vec<LeaderEffect>) {
         let zxid = proposal.zxid;
         let mut commit = None;
         let mut inform = None;
-        let links: Vec<(LinkId, bool)> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.is_fed() && zxid > link.after)
-            .map(|(id, link)| (*id, link.observes))
-            .collect();
-        for (link, observes) in links {
-            let packet = if observes {
-                inform.get_or_insert_with(|| Packet::with(PacketKind::Inform, zxid, proposal.record.clone()).to_bytes())
-            } else {
-                commit.get_or_insert_with(|| Packet::bare(PacketKind::Commit, zxid).to_bytes())
+        self.feed_all(out, |link| {
+            let packet = match link.observes {
+                _ if zxid <= link.after => return None,
+                true => inform
+                    .get_or_insert_with(|| Packet::with(PacketKind::Inform, zxid, proposal.record.clone()).to_bytes()),
+                false => commit.get_or_insert_with(|| Packet::bare(PacketKind::Commit, zxid).to_bytes()),
             };
-            let packet = packet.clone();
-            self.feed(link, packet, out);
-        }
+            Some(packet.clone())
+        });
     }
 
     fn answer_syncs(&mut self, out: &mut Vec<LeaderEffect>) {

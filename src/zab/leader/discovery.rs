@@ -167,8 +167,8 @@ impl Leader {
         }
     }
 
-    /// `epoch << 32`: the zxid of an epoch's beginning, which carries no transaction.
+    /// Where our epoch begins.
     pub(super) fn epoch_zxid(&self) -> Zxid {
-        Zxid(self.epoch << 32)
+        Zxid::begin_of(self.epoch)
     }
 }

@@ -26,6 +26,9 @@ pub(super) enum LinkStage {
     Live,
 }
 
+/// Why a learner is dropped that is too slow for its snapshot.
+const OVERFLOWS: &str = "more was written than may wait behind its snapshot";
+
 #[derive(Debug)]
 pub(super) struct Link {
     pub server: ServerId,
@@ -51,6 +54,17 @@ impl Link {
     /// Whether it is sent the live stream: its synchronization has at least been decided.
     pub fn is_fed(&self) -> bool {
         self.stage >= LinkStage::Syncing
+    }
+
+    /// Behind everything queued so far. Returns whether there is room for it.
+    fn queue(&mut self, link: LinkId, bytes: Bytes, out: &mut Vec<LeaderEffect>) -> bool {
+        match &mut self.held {
+            Some(held) => held.push(bytes),
+            None => {
+                out.push(LeaderEffect::Send { link, bytes });
+                true
+            }
+        }
     }
 }
 
@@ -202,11 +216,22 @@ impl Leader {
     /// Queues whole packets for a learner, behind everything queued so far.
     pub fn feed(&mut self, link: LinkId, bytes: Bytes, out: &mut Vec<LeaderEffect>) {
         let Some(state) = self.links.get_mut(&link) else { return };
-        let Some(held) = &mut state.held else {
-            return out.push(LeaderEffect::Send { link, bytes });
-        };
-        if !held.push(bytes) {
-            self.drop_link(link, "more was written than may wait behind its snapshot", out);
+        if !state.queue(link, bytes, out) {
+            self.drop_link(link, OVERFLOWS, out);
+        }
+    }
+
+    /// As [`Leader::feed`], for every learner that gets the live stream: what `packet` says is its part of it.
+    pub(super) fn feed_all(&mut self, out: &mut Vec<LeaderEffect>, mut packet: impl FnMut(&Link) -> Option<Bytes>) {
+        let mut overflowing = Vec::new();
+        for (link, state) in self.links.iter_mut().filter(|(_, state)| state.is_fed()) {
+            let Some(bytes) = packet(state) else { continue };
+            if !state.queue(*link, bytes, out) {
+                overflowing.push(*link);
+            }
+        }
+        for link in overflowing {
+            self.drop_link(link, OVERFLOWS, out);
         }
     }
 
