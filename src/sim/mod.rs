@@ -29,6 +29,7 @@ mod judge;
 mod line;
 mod model;
 mod net;
+mod night;
 mod quotas;
 mod reads;
 #[cfg(test)]
@@ -40,19 +41,11 @@ mod watches;
 mod workload;
 mod world;
 
-pub use world::{Options, Sabotage, Summary, Violation, World};
+pub use night::Violation;
+use night::live_through;
+pub use world::{Options, Sabotage, Summary, World};
 
 /// Lives through the night of `seed`. A violation is lived through again with a trace, which it returns.
 pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Summary, Box<Violation>> {
-    let options = Options { seed, sabotage, trace: false };
-    World::new(options).run().map_err(|violation| {
-        match World::new(Options { trace: true, ..options }).run() {
-            Err(traced) if traced.what == violation.what => Box::new(traced),
-            // The second run must be the first to the byte; that it was not is worse news than the violation.
-            other => Box::new(Violation {
-                what: format!("{}; and the replay differs: {other:?}", violation.what),
-                ..violation
-            }),
-        }
-    })
+    live_through(Options { seed, sabotage, trace: false }, |options| World::new(options).run())
 }

@@ -55,6 +55,14 @@ impl Link {
         }
     }
 
+    /// What the shard may send now of its output: it was judged, and the client's socket has room for it.
+    pub fn take(&mut self, output: &mut Vec<u8>) -> Vec<u8> {
+        let room = WINDOW_BYTES.saturating_sub(self.unread).min(self.line.judged).min(output.len());
+        self.line.judged -= room;
+        self.unread += room;
+        output.drain(..room).collect()
+    }
+
     /// When something sent now arrives, in microseconds.
     pub fn arrive_at_server(&mut self, now: u64, dice: &mut Rng, typical: u64) -> u64 {
         self.arrives_at_server = (now + dice.latency(typical)).max(self.arrives_at_server);

@@ -7,7 +7,7 @@ use std::io::{self, Read};
 
 use super::disk::{Disk, Preparing};
 use super::line::{Phase, Scene};
-use super::net::{Link, WINDOW_BYTES, pieces};
+use super::net::{Link, pieces};
 use super::world::{Happening, Hearing, Sabotage, World};
 use crate::base::{Now, Origin, SessionId, ShardId, Zxid};
 use crate::journal::{Batch, DiskEffect, SegmentId};
@@ -424,11 +424,8 @@ impl World {
             return Ok(());
         }
         let output = server.shards[shard].output(conn);
-        let room = WINDOW_BYTES.saturating_sub(link.unread).min(link.line.judged).min(output.len());
-        let sent: Vec<u8> = output.drain(..room).collect();
+        let sent = link.take(output);
         let empty = output.is_empty();
-        link.line.judged -= room;
-        link.unread += room;
         if !link.severed && !sent.is_empty() {
             for bytes in pieces(&sent, &mut self.net_dice) {
                 let at = link.arrive_at_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
@@ -440,7 +437,7 @@ impl World {
         if closing && empty {
             return self.hang_up(id);
         }
-        if room > 0 {
+        if !sent.is_empty() {
             self.shard_turn(shard, |machine, now, out| machine.on_flushed(conn, now, out))?;
         }
         Ok(())

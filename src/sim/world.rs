@@ -10,6 +10,7 @@ use super::commit::Commits;
 use super::crowd::Client;
 use super::disk::{Disk, Flip};
 use super::net::Link;
+use super::night::{self, Violation};
 use super::rng::Rng;
 use super::server::Server;
 use crate::base::{Instant, Now, Origin, SessionId, WallMs, Zxid};
@@ -28,32 +29,7 @@ pub enum Sabotage {
     QuotaIgnored,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    pub seed: u64,
-    pub sabotage: Option<Sabotage>,
-    /// Keep the last lines of what happened.
-    pub trace: bool,
-}
-
-/// A promise was broken.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    pub seed: u64,
-    pub step: u64,
-    pub what: String,
-    pub trace: Vec<String>,
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for line in &self.trace {
-            writeln!(f, "{line}")?;
-        }
-        writeln!(f, "seed {} broke a promise at step {}: {}", self.seed, self.step, self.what)?;
-        write!(f, "replay: RINGKEEPER_SEED={} cargo test --release --test simulation replay -- --nocapture", self.seed)
-    }
-}
+pub type Options = night::Options<Sabotage>;
 
 /// What a run amounted to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -274,6 +250,7 @@ impl World {
         match outcome {
             Ok(()) => Ok(self.summary),
             Err(what) => Err(Violation {
+                test: "simulation",
                 seed: self.options.seed,
                 step: self.summary.steps,
                 what,

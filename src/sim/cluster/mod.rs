@@ -45,6 +45,7 @@ mod world;
 
 pub use world::Cluster;
 
+use super::night::{self, Violation, live_through};
 use crate::replica::Replica;
 
 /// What may be broken on purpose, in the driver, to see whether the checks notice.
@@ -67,36 +68,7 @@ pub enum Sabotage {
     HidesDamage,
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    pub seed: u64,
-    pub sabotage: Option<Sabotage>,
-    /// Keep the last lines of what happened.
-    pub trace: bool,
-}
-
-/// A promise was broken.
-#[derive(Clone, Debug)]
-pub struct Violation {
-    pub seed: u64,
-    pub step: u64,
-    pub what: String,
-    pub trace: Vec<String>,
-}
-
-impl std::fmt::Display for Violation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for line in &self.trace {
-            writeln!(f, "{line}")?;
-        }
-        writeln!(f, "seed {} broke a promise at step {}: {}", self.seed, self.step, self.what)?;
-        write!(
-            f,
-            "replay: RINGKEEPER_SEED={} cargo test --release --test cluster_simulation replay -- --nocapture",
-            self.seed
-        )
-    }
-}
+pub type Options = night::Options<Sabotage>;
 
 /// What a run amounted to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -137,15 +109,5 @@ impl std::ops::AddAssign for Summary {
 
 /// Lives through the night of `seed`. A violation is lived through again with a trace, which it returns.
 pub fn run(seed: u64, sabotage: Option<Sabotage>) -> Result<Summary, Box<Violation>> {
-    let options = Options { seed, sabotage, trace: false };
-    Cluster::<Replica>::new(options).run().map_err(|violation| {
-        match Cluster::<Replica>::new(Options { trace: true, ..options }).run() {
-            Err(traced) if traced.what == violation.what => Box::new(traced),
-            // The second run must be the first to the byte; that it was not is worse news than the violation.
-            other => Box::new(Violation {
-                what: format!("{}; and the replay differs: {other:?}", violation.what),
-                ..violation
-            }),
-        }
-    })
+    live_through(Options { seed, sabotage, trace: false }, |options| Cluster::<Replica>::new(options).run())
 }

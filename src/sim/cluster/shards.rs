@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::super::line::{Phase, Scene};
-use super::super::net::{WINDOW_BYTES, pieces};
+use super::super::net::pieces;
 use super::machine::Machine;
 use super::world::{Cluster, Happening, News, Visit};
 use crate::base::{ConnId, Now};
@@ -189,11 +189,8 @@ impl<M: Machine> Cluster<M> {
             return Ok(());
         }
         let output = server.shards[shard].output(conn);
-        let room = WINDOW_BYTES.saturating_sub(link.unread).min(link.line.judged).min(output.len());
-        let sent: Vec<u8> = output.drain(..room).collect();
+        let sent = link.take(output);
         let empty = output.is_empty();
-        link.line.judged -= room;
-        link.unread += room;
         if !link.severed && !sent.is_empty() {
             for bytes in pieces(&sent, &mut self.net_dice) {
                 let at = link.arrive_at_client(self.now, &mut self.net_dice, self.plan.net_delay_us);
@@ -204,7 +201,7 @@ impl<M: Machine> Cluster<M> {
         if link.closing && empty {
             return self.hang_up(id);
         }
-        if room > 0 {
+        if !sent.is_empty() {
             self.shard_turn(member, shard, |machine, now, out| machine.on_flushed(conn, now, out))?;
         }
         Ok(())

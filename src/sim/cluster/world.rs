@@ -227,6 +227,7 @@ impl<M: Machine> Cluster<M> {
         match outcome {
             Ok(()) => Ok(self.summary),
             Err(what) => Err(Violation {
+                test: "cluster_simulation",
                 seed: self.options.seed,
                 step: self.summary.steps,
                 what,
