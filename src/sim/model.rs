@@ -87,6 +87,13 @@ pub struct Step {
     pub triggers: Vec<Trigger>,
 }
 
+const CONFIG: &str = "/zookeeper/config";
+
+/// What all servers agree on. When each wrote its list of members is its own affair.
+pub fn shared(path: &str, stat: Stat) -> Stat {
+    Stat { mtime: if path == CONFIG { WallMs(0) } else { stat.mtime }, ..stat }
+}
+
 type Versions<T> = Vec<(i64, Option<T>)>;
 
 /// All states from the first to the last proposed zxid.
@@ -131,8 +138,14 @@ impl Model {
         model.put(0, "/", Some(plain(&["zookeeper"])));
         model.put(0, "/zookeeper", Some(plain(&["config", "quota"])));
         model.put(0, "/zookeeper/quota", Some(plain(&[])));
-        model.put(0, "/zookeeper/config", Some(Node { acl: read_only, aversion: -1, ..plain(&[]) }));
+        model.put(0, CONFIG, Some(Node { acl: read_only, aversion: -1, ..plain(&[]) }));
         model
+    }
+
+    /// `/zookeeper/config` holds the list of members, as each of them writes it there by itself (parity ZN-33).
+    pub fn show_members(&mut self, text: &str) {
+        let node = Node::clone(self.node(CONFIG).expect("there from the start"));
+        self.put(0, CONFIG, Some(Node { data: Some(Rc::from(text.as_bytes())), version: -1, ..node }));
     }
 
     /// The zxid of the last step.

@@ -3,11 +3,11 @@
 use super::client::{Op, Reply, Slot, slots};
 use super::judge::{NO_AUTH, NO_NODE, permits, valid};
 use super::line::expect_error;
-use super::model::{Model, Node, Step};
+use super::model::{Model, Node, Step, shared};
 use super::watches::{Mode, Table, Watches};
 use crate::base::{Acl, Id, Perms, Stat};
-use crate::codec::Malformed;
 use crate::codec::txn::Txn;
+use crate::codec::{Malformed, Reader};
 
 /// Who looks, and at what point of the commit order.
 pub struct Viewer<'a> {
@@ -55,21 +55,22 @@ fn content(
 ) -> Result<Result<(), String>, Malformed> {
     let r = &mut reply.body;
     let stat = node.map(Node::stat).unwrap_or_default();
+    let told_stat = |path: &str, r: &mut Reader<'_>| Ok::<_, Malformed>(shared(path, r.stat()?));
     let verdict = match (op, node) {
-        (Op::Exists { .. }, _) => same(&r.stat()?, &stat),
-        (Op::GetData { .. }, Some(node)) => {
-            let told = (r.buffer()?, r.stat()?);
+        (Op::Exists { path, .. }, _) => same(&told_stat(path, r)?, &stat),
+        (Op::GetData { path, .. }, Some(node)) => {
+            let told = (r.buffer()?, told_stat(path, r)?);
             same(&told, &(node.data.as_deref(), stat))
         }
-        (Op::GetChildren { with_stat, .. }, Some(node)) => {
+        (Op::GetChildren { path, with_stat, .. }, Some(node)) => {
             let mut names: Vec<String> = r.strings()?.into_iter().map(|name| name.into_owned()).collect();
             names.sort_unstable();
-            let told = (names, if *with_stat { r.stat()? } else { stat });
+            let told = (names, if *with_stat { told_stat(path, r)? } else { stat });
             same(&told, &(node.children.iter().cloned().collect(), stat))
         }
-        (Op::GetAcl { .. }, Some(node)) => {
+        (Op::GetAcl { path }, Some(node)) => {
             let list: Option<Vec<Acl>> = r.acl()?.unwrap_or_default().into_iter().collect();
-            let told = (list.unwrap_or_default(), r.stat()?);
+            let told = (list.unwrap_or_default(), told_stat(path, r)?);
             same(&told, &(shown_acl(node, viewer.ids), stat))
         }
         (Op::GetAllChildrenNumber { path }, Some(_)) => {
@@ -103,7 +104,10 @@ fn content(
         (Op::MultiRead(ops), _) => {
             let told = slots(r)?;
             let due: Vec<Slot> = ops.iter().map(|op| read_slot(viewer, op)).collect();
-            let told = told.into_iter().map(sorted).collect();
+            if told.len() != ops.len() {
+                return Ok(same(&told.len(), &ops.len()));
+            }
+            let told = told.into_iter().zip(ops).map(|(slot, op)| comparable(slot, op)).collect();
             same(&told, &due)
         }
         (op, _) => Err(format!("{op:?} is not judged here")),
@@ -111,13 +115,15 @@ fn content(
     Ok(verdict.and_then(|()| if r.is_empty() { Ok(()) } else { Err("bytes behind the record".into()) }))
 }
 
-fn sorted(slot: Slot) -> Slot {
-    match slot {
-        Slot::Children(mut names) => {
+/// Names come in any order, and with the list of members its writer's own time.
+fn comparable(slot: Slot, op: &Op) -> Slot {
+    match (slot, op) {
+        (Slot::Children(mut names), _) => {
             names.sort_unstable();
             Slot::Children(names)
         }
-        other => other,
+        (Slot::Data(data, stat), Op::GetData { path, .. }) => Slot::Data(data, shared(path, stat)),
+        (other, _) => other,
     }
 }
 

@@ -113,6 +113,12 @@ impl Network {
         path.is_some_and(|path| self.blocked.contains(&path))
     }
 
+    /// Whether what is sent to an end is never acknowledged: it does not arrive, or the acknowledgement does not.
+    pub fn is_unheard(&self, wire: u64, to: usize) -> bool {
+        let dead = self.wires.get(&wire).is_some_and(|wire| wire.ends.iter().any(|end| end.dead));
+        dead || self.is_blocked(wire, to) || self.is_blocked(wire, 1 - to)
+    }
+
     /// Puts bytes on their way to the other end.
     pub fn send(&mut self, wire: u64, from: usize, bytes: &[u8], now: u64, delay: u64, dice: &mut Rng) -> Vec<Planned> {
         let Some(end) = self.wires.get_mut(&wire).map(|wire| &mut wire.ends[1 - from]) else { return Vec::new() };

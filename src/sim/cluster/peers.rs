@@ -31,6 +31,7 @@ impl<M: Machine> Cluster<M> {
 
     pub(super) fn dial(&mut self, caller: usize, link: LinkId, to: &[PeerAddress], timeout_ms: u64) {
         let life = self.members[caller].life;
+        self.note(|| format!("member {caller} dials {to:?} by {link:?}"));
         self.network.dials.insert((caller, link), Vec::new());
         let delay = self.peer_dice.latency(self.plan.peer_delay_us);
         let mut patience = timeout_ms * 1000;
@@ -180,7 +181,7 @@ impl<M: Machine> Cluster<M> {
     /// Something arrives at an end, if nothing keeps it.
     pub(super) fn at_wire(&mut self, wire: u64, side: usize, what: OnWire) -> Result<(), String> {
         let blocked = self.network.is_blocked(wire, side);
-        let acks_blocked = self.network.is_blocked(wire, 1 - side);
+        let is_unheard = self.network.is_unheard(wire, side);
         let Some(found) = self.network.wires.get_mut(&wire) else { return Ok(()) };
         let end = &mut found.ends[side];
         let stopped = match &self.members[end.member].server {
@@ -195,19 +196,19 @@ impl<M: Machine> Cluster<M> {
             self.doubt(wire, side);
             return Ok(());
         }
-        if keep {
-            end.held.push(what);
-            if blocked {
-                self.doubt(wire, side);
-            } else {
-                self.plan_at(stopped, Happening::WireResumes { wire, side });
-            }
-            return Ok(());
-        }
-        if acks_blocked {
+        if is_unheard {
             self.doubt(wire, side);
         }
-        self.arrive(wire, side, what)
+        if !keep {
+            return self.arrive(wire, side, what);
+        }
+        if let Some(found) = self.network.wires.get_mut(&wire) {
+            found.ends[side].held.push(what);
+        }
+        if !blocked {
+            self.plan_at(stopped, Happening::WireResumes { wire, side });
+        }
+        Ok(())
     }
 
     fn arrive(&mut self, id: u64, side: usize, what: OnWire) -> Result<(), String> {
@@ -251,6 +252,7 @@ impl<M: Machine> Cluster<M> {
             }
             OnWire::End | OnWire::Reset => {
                 self.network.shut(id, side);
+                self.note(|| format!("wire {id} ends at member {member}, by {link:?}"));
                 self.peer_turn(member, PeerNews::Closed { link })
             }
             OnWire::Connected => Ok(()),
@@ -305,10 +307,10 @@ impl<M: Machine> Cluster<M> {
     }
 
     pub(super) fn wire_given_up(&mut self, id: u64, side: usize) -> Result<(), String> {
-        let blocked = self.network.is_blocked(id, side) || self.network.is_blocked(id, 1 - side);
+        let is_unheard = self.network.is_unheard(id, side);
         let Some(wire) = self.network.wires.get_mut(&id) else { return Ok(()) };
         wire.ends[side].doubted = false;
-        if !blocked && !wire.ends[side].dead {
+        if !is_unheard {
             return Ok(());
         }
         let sender = &wire.ends[1 - side];

@@ -146,7 +146,8 @@ impl Plan {
         }
     }
 
-    fn ensemble_settings(&self, member: usize) -> Option<EnsembleSettings> {
+    /// Who is in the ensemble; `None` of a lone server.
+    pub fn view(&self) -> Option<View> {
         if self.votes.len() == 1 {
             return None;
         }
@@ -155,7 +156,11 @@ impl Plan {
             let address = MemberAddress { host: host(index), quorum_port: QUORUM_PORT, election_port: ELECTION_PORT };
             (id, Member { id, addresses: vec![address], observer: !votes, client: None })
         });
-        let view = View { members: members.collect(), groups: BTreeMap::new(), weights: BTreeMap::new(), version: 0 };
+        Some(View { members: members.collect(), groups: BTreeMap::new(), weights: BTreeMap::new(), version: 0 })
+    }
+
+    fn ensemble_settings(&self, member: usize) -> Option<EnsembleSettings> {
+        let view = self.view()?;
         let tick_ms = self.tick_ms as u64;
         Some(EnsembleSettings {
             me: ServerId(member as i64 + 1),

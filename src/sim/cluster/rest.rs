@@ -3,6 +3,7 @@
 
 use super::super::chaos::same_tree;
 use super::machine::Machine;
+use super::network::Wire;
 use super::world::{Cluster, Happening};
 
 impl<M: Machine> Cluster<M> {
@@ -22,12 +23,11 @@ impl<M: Machine> Cluster<M> {
                 self.plan_in(soon, Happening::Boot { member });
             }
         }
-        // The dead are buried: their senders find out at once, as they would soon enough.
-        let dead: Vec<(u64, usize)> = (self.network.wires.iter())
-            .flat_map(|(id, wire)| (0..2).filter(|side| wire.ends[*side].dead).map(|side| (*id, side)))
-            .collect();
-        for (wire, side) in dead {
-            self.plan_in(0, Happening::WireGivenUp { wire, side });
+        // The dead are buried: both ends find out at once, as they would soon enough.
+        let dead = |wire: &Wire| wire.ends.iter().any(|end| end.dead);
+        let dead: Vec<u64> = self.network.wires.iter().filter(|(_, wire)| dead(wire)).map(|(id, _)| *id).collect();
+        for wire in dead {
+            (0..2).for_each(|side| self.plan_in(0, Happening::WireGivenUp { wire, side }));
         }
         self.must_serve()?;
         self.must_agree()?;

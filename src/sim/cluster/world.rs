@@ -183,7 +183,10 @@ impl<M: Machine> Cluster<M> {
         let ears = Ears { grace_us: plan.tick_ms as u64 * 1000 + 100_000, ..Ears::default() };
         let told = std::env::var("RINGKEEPER_TRACE").ok().and_then(|lines| lines.parse().ok());
         let trace_max = told.unwrap_or(TRACE_LINES);
-        let commits = Commits::new(plan.extended_types, plan.never_used_ms, false);
+        let mut commits = Commits::new(plan.extended_types, plan.never_used_ms, false);
+        if let Some(view) = plan.view().filter(|_| M::SPEAKS_ZAB) {
+            commits.model.show_members(&view.to_text());
+        }
         Cluster {
             options,
             history: History::new(commits, plan.voters(), M::SPEAKS_ZAB && plan.votes.len() > 1),
