@@ -355,6 +355,8 @@ impl Replica {
         for entry in &mut self.waiting {
             entry.answer = None;
         }
+        // A shard that stands still may not know yet, and submit what such a connection has asked long ago.
+        self.sessions.disown();
         self.serve_clients(false, out);
         if self.is_rebasing() && !self.abort_rebase(out) {
             // Too late to go back: the new history is getting its name, and memory is what the disk will hold.

@@ -79,6 +79,12 @@ impl Forwarding {
         self.renewals.entry(session).or_default().push_back(renewal);
     }
 
+    /// The session's client has come back by another connection than this one, whatever the leader says to that: what
+    /// the one it left still has to say comes too late, behind what it may have asked through another member since.
+    pub(super) fn is_left(&self, session: SessionId, origin: Origin) -> bool {
+        self.renewals.get(&session).and_then(VecDeque::back).is_some_and(|renewal| renewal.origin != origin)
+    }
+
     pub(super) fn take_renewal(&mut self, session: SessionId) -> Option<Renewal> {
         let waiting = self.renewals.get_mut(&session)?;
         let renewal = waiting.pop_front();

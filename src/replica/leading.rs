@@ -222,12 +222,13 @@ impl Replica {
         let submit = submit(session, cxid, op, body, ids);
         // The reference waits for the learner's next ping to know that the session lives, and may be too late.
         self.sessions.vouch(session, self.hearing.now(), None);
-        if op == OpCode::CloseSession {
+        let lives = self.sessions.contains(session) && !self.sessions.is_closing(session);
+        if op == OpCode::CloseSession && lives {
             // Expiry at the learner's side and clients share it: whose it is does not matter.
             return self.close_session(session, cxid, now);
         }
         match self.sessions.owner(session) {
-            _ if !self.sessions.contains(session) || self.sessions.is_closing(session) => {
+            _ if !lives => {
                 self.refuse(&submit, ErrorCode::SessionExpired, now);
             }
             None => {

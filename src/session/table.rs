@@ -165,13 +165,20 @@ impl SessionTable {
         self.sessions.get(&id)?.owner
     }
 
-    /// Every session gets its whole timeout from `now` (heard time), ownerless ones and owned: what a new leader does.
+    /// No session's client is here any more: all connections, of clients and of learners, have ended. What one of them
+    /// still says comes too late.
+    pub fn disown(&mut self) {
+        for session in self.sessions.values_mut() {
+            session.owner = None;
+        }
+    }
+
+    /// Every session gets its whole timeout from `now` (heard time): what a new leader does.
     pub fn restart(&mut self, now: Instant) {
         let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
         for id in ids {
             let timeout_ms = self.sessions[&id].timeout_ms;
             self.open(id, timeout_ms, now);
-            self.set_owner(id, None);
         }
     }
 

@@ -136,6 +136,9 @@ impl<M: Machine> Cluster<M> {
             let session = entry.header.session.0;
             self.note(|| format!("member {leader}: session {session:#x} expires"));
             self.summary.expired += 1;
+            if self.network.is_troubled() {
+                self.ears.last_fault = self.now;
+            }
             let since = self.history.reigns.get(&entry.header.zxid.epoch()).map_or(0, |reign| reign.since);
             self.ears.judge(session, leader, since.max(self.members[leader].since), self.now)?;
         }

@@ -119,6 +119,12 @@ impl Network {
         dead || self.is_blocked(wire, to) || self.is_blocked(wire, 1 - to)
     }
 
+    /// Whether some path is blocked, or some wire in use is dead.
+    pub fn is_troubled(&self) -> bool {
+        let lost = |wire: &Wire| wire.ends.iter().any(|end| end.dead) && wire.ends.iter().any(|end| end.open);
+        !self.blocked.is_empty() || self.wires.values().any(lost)
+    }
+
     /// Puts bytes on their way to the other end.
     pub fn send(&mut self, wire: u64, from: usize, bytes: &[u8], now: u64, delay: u64, dice: &mut Rng) -> Vec<Planned> {
         let Some(end) = self.wires.get_mut(&wire).map(|wire| &mut wire.ends[1 - from]) else { return Vec::new() };
