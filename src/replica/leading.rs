@@ -207,6 +207,8 @@ impl Replica {
             let submit = submit(session, cxid, OpCode::Error, body, ids);
             return self.refuse(&submit, ErrorCode::Unimplemented, now);
         };
+        // The reference waits for the learner's next ping to know that the session lives, and may be too late.
+        self.sessions.vouch(session, self.hearing.now(), None);
         if op == OpCode::Sync {
             self.send_proposals(now, out); // It waits for those before it.
             return self.with_leader(now, out, |leader, effects| leader.sync(link, effects));
@@ -220,8 +222,6 @@ impl Replica {
             return self.wait(zxid, changes, None);
         }
         let submit = submit(session, cxid, op, body, ids);
-        // The reference waits for the learner's next ping to know that the session lives, and may be too late.
-        self.sessions.vouch(session, self.hearing.now(), None);
         let lives = self.sessions.contains(session) && !self.sessions.is_closing(session);
         if op == OpCode::CloseSession && lives {
             // Expiry at the learner's side and clients share it: whose it is does not matter.

@@ -12,6 +12,9 @@ pub struct Heard {
     pub by_server: Option<(usize, u64)>,
     /// By a member that leads, from anybody.
     pub by_leader: Option<(usize, u64)>,
+    /// The last timeout a member that leads was told with that, and when: it may be that of a connection the client
+    /// has left, whose handshake was late.
+    told: Option<(usize, u64, i32)>,
     /// What the client may believe was negotiated, at least.
     pub timeout_ms: i32,
     /// What its latest connection asked for.
@@ -35,8 +38,12 @@ impl Ears {
     }
 
     /// Word of the session reaches a member, which may be the leader.
-    pub fn on_leader(&mut self, session: i64, member: usize, now: u64) {
-        self.sessions.entry(session).or_default().by_leader = Some((member, now));
+    pub fn on_leader(&mut self, session: i64, member: usize, timeout_ms: Option<i32>, now: u64) {
+        let heard = self.sessions.entry(session).or_default();
+        heard.by_leader = Some((member, now));
+        if let Some(timeout_ms) = timeout_ms {
+            heard.told = Some((member, now, timeout_ms));
+        }
     }
 
     /// The client asks for this timeout, or was granted it.
@@ -65,8 +72,13 @@ impl Ears {
         let Some(heard) = self.sessions.get(&session) else { return Ok(()) };
         let by_leader = heard.by_leader.filter(|(member, _)| *member == leader).map_or(0, |(_, at)| at);
         // A new leader has the timeout of the transaction until it hears of the session (as the reference's).
-        let is_known = by_leader > since || heard.by_server.is_some_and(|(member, at)| member == leader && at > since);
-        let timeout_ms = if is_known { heard.timeout_ms } else { heard.timeout_ms.min(heard.opened_ms) };
+        let is_own = heard.by_server.is_some_and(|(member, at)| member == leader && at > since);
+        let told = heard.told.filter(|(member, at, _)| *member == leader && *at > since);
+        let timeout_ms = match told {
+            Some((_, _, told_ms)) => heard.timeout_ms.min(told_ms),
+            None if is_own => heard.timeout_ms,
+            None => heard.timeout_ms.min(heard.opened_ms),
+        };
         let timeout_us = timeout_ms as u64 * (1000 - 2 * DRIFT_PER_MILLE);
         // In a time without any fault all members are in touch with their leader.
         let passed_on = |at: u64| at > self.last_fault && at + self.grace_us < now;
@@ -95,7 +107,7 @@ mod tests {
         ears.on_timeout(7, 1000, true);
         assert!(ears.judge(7, 0, 0, 1_000_000).is_ok());
         assert!(ears.judge(7, 0, 500_000, 1_000_000).is_err(), "a new leader begins from the start");
-        ears.on_leader(7, 0, 900_000);
+        ears.on_leader(7, 0, None, 900_000);
         assert!(ears.judge(7, 0, 0, 1_000_000).is_err());
         assert!(ears.judge(7, 1, 0, 1_000_000).is_ok(), "another leader did not hear it");
         ears.on_server(7, 2, 900_000);

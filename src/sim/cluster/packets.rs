@@ -36,9 +36,13 @@ impl Packet {
         self.data.as_deref().unwrap_or_default()
     }
 
-    /// The sessions a learner's PING names as heard.
-    pub fn touches(&self) -> Vec<i64> {
-        self.body().chunks_exact(12).filter_map(|touch| touch.first_chunk().map(|id| i64::from_be_bytes(*id))).collect()
+    /// The sessions that a learner's PING or REVALIDATE names as heard, with their timeouts in milliseconds.
+    pub fn touches(&self) -> Vec<(i64, i32)> {
+        let touch = |bytes: &[u8]| {
+            let (id, timeout) = (bytes.first_chunk()?, bytes.last_chunk()?);
+            Some((i64::from_be_bytes(*id), i32::from_be_bytes(*timeout)))
+        };
+        self.body().chunks_exact(12).filter_map(touch).collect()
     }
 }
 

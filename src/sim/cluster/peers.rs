@@ -264,15 +264,18 @@ impl<M: Machine> Cluster<M> {
         let now = self.now;
         let Some(wire) = self.network.wires.get_mut(&id) else { return };
         while let Some(packet) = wire.arrived.next() {
-            let heard = match packet.kind {
-                packets::PING => packet.touches(),
-                packets::REQUEST | packets::REVALIDATE => {
-                    packet.body().first_chunk().map(|id| i64::from_be_bytes(*id)).into_iter().collect()
+            match packet.kind {
+                packets::PING | packets::REVALIDATE => {
+                    for (session, timeout_ms) in packet.touches() {
+                        self.ears.on_leader(session, leader, Some(timeout_ms), now);
+                    }
                 }
-                _ => Vec::new(),
-            };
-            for session in heard {
-                self.ears.on_leader(session, leader, now);
+                packets::REQUEST => {
+                    if let Some(session) = packet.body().first_chunk() {
+                        self.ears.on_leader(i64::from_be_bytes(*session), leader, None, now);
+                    }
+                }
+                _ => {}
             }
         }
     }
