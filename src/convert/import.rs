@@ -229,6 +229,7 @@ impl State {
             max_session: self.max_session,
             floor: SegmentId(0),
             journal: 0,
+            epoch: 0,
         };
         let sessions = self.sessions.iter().map(|(id, timeout_ms)| (*id, *timeout_ms));
         let mut writer = SnapshotWriter::begin(&head, sessions, self.tree.acls());

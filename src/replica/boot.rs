@@ -137,7 +137,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     if !settings.rules.extended_types && state.tree.sessions_with_ephemerals().any(|owner| looks_like_ttl(owner.0)) {
         return Err(BootError::TtlNodesWithoutFeature);
     }
-    let (replayed, torn) = (position.replayed, position.torn);
+    let (replayed, torn, vouched_epoch) = (position.replayed, position.torn, inventory.epoch);
     let first_start = inventory.snapshots.is_empty();
     let mut effects = Effects::default();
     let mut kept = inventory.snapshots;
@@ -151,7 +151,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     }
     let replica = assemble(state, position, settings, kept, remains, seed, now);
     let mut booted = Booted { replica, effects, replayed, torn, damaged };
-    booted.join_ensemble(media, recent.records.into(), now)?;
+    booted.join_ensemble(media, vouched_epoch, recent.records.into(), now)?;
     if booted.damaged.is_some() {
         booted.replica.journal.restart(Zxid::ZERO);
     } else if first_start {
@@ -165,10 +165,17 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
 
 impl Booted {
     /// A member votes with its epochs and remembers the end of its journal for learners that lack it.
-    fn join_ensemble(&mut self, media: &dyn BootMedia, recent: Vec<(Zxid, Bytes)>, now: Now) -> Result<(), BootError> {
+    fn join_ensemble(
+        &mut self,
+        media: &dyn BootMedia,
+        vouched_epoch: i64,
+        recent: Vec<(Zxid, Bytes)>,
+        now: Now,
+    ) -> Result<(), BootError> {
         let Some(settings) = self.replica.settings.ensemble.clone() else { return Ok(()) };
         let last = self.replica.last_proposed;
-        let judged = judge_epochs(&media.epochs().map_err(BootError::io)?, last).map_err(BootError::Epochs)?;
+        let judged =
+            judge_epochs(&media.epochs().map_err(BootError::io)?, vouched_epoch, last).map_err(BootError::Epochs)?;
         let is_empty = last == Zxid::ZERO && media.snapshots().map_err(BootError::io)?.is_empty();
         let dataless = self.damaged.is_some() || (is_empty && !settings.trust_empty);
         let mut ensemble = Ensemble::new(settings, (judged.accepted, judged.current), last, recent, dataless, now);

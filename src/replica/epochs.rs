@@ -1,8 +1,9 @@
 //! The two numbers a member keeps beside its data, and whether they fit it (ZK: QuorumPeer.loadDataBase).
 //!
 //! On a disk of ours `epoch of the last zxid <= currentEpoch <= acceptedEpoch` holds at every instant but one: a
-//! history was replaced, or extended by a new leader's, and the power went before currentEpoch could follow. Such
-//! a history is whole, but nothing vouches for it being that of an established leader, so it must not vote.
+//! history was extended by a new leader's, and the power went before currentEpoch could follow. Such a history may
+//! not be whole, so it must not vote. One that was *replaced* begins with a snapshot that names the epoch, so that
+//! both take effect in one instant, and the file may follow later (closes ZOOKEEPER-1653, 2354).
 
 use super::EpochFile;
 use crate::base::Zxid;
@@ -60,21 +61,25 @@ impl std::fmt::Display for EpochError {
 
 impl std::error::Error for EpochError {}
 
-/// Judges the epoch files against the last zxid on disk ([`Zxid::ZERO`] on an empty one).
-pub fn judge_epochs(epochs: &Epochs, last_zxid: Zxid) -> Result<JudgedEpochs, EpochError> {
+/// Judges the epoch files against the epoch that the snapshots vouch for (0: none) and the last zxid on disk
+/// ([`Zxid::ZERO`] on an empty one).
+pub fn judge_epochs(epochs: &Epochs, vouched: i64, last_zxid: Zxid) -> Result<JudgedEpochs, EpochError> {
     let of_history = last_zxid.epoch();
+    let least = of_history.max(vouched);
     let mut write = Vec::new();
     let in_range = |file, epoch: Option<i64>| match epoch {
         Some(epoch) if !(0..=i64::from(i32::MAX)).contains(&epoch) => Err(EpochError::OutOfRange { file, epoch }),
         other => Ok(other),
     };
     let accepted = in_range(EpochFile::Accepted, epochs.accepted)?.unwrap_or_else(|| {
-        write.push((EpochFile::Accepted, of_history));
-        of_history
+        write.push((EpochFile::Accepted, least));
+        least
     });
-    let mut current = in_range(EpochFile::Current, epochs.current)?.unwrap_or_else(|| {
-        write.push((EpochFile::Current, of_history));
-        of_history
+    let current = in_range(EpochFile::Current, epochs.current)?;
+    let mut current = current.filter(|current| *current >= vouched).unwrap_or_else(|| {
+        let known = if current.is_some() { vouched } else { least };
+        write.push((EpochFile::Current, known));
+        known
     });
     if accepted < current {
         return Err(EpochError::AcceptedBelowCurrent { accepted, current });
@@ -95,8 +100,20 @@ mod tests {
     use super::*;
 
     fn judge(accepted: Option<i64>, current: Option<i64>, tmp: Option<i64>, epoch: i64) -> (i64, i64, bool, usize) {
-        let judged = judge_epochs(&Epochs { accepted, current, current_tmp: tmp }, Zxid(epoch << 32 | 7)).unwrap();
+        let judged = judge_epochs(&Epochs { accepted, current, current_tmp: tmp }, 0, Zxid(epoch << 32 | 7)).unwrap();
         (judged.accepted, judged.current, judged.is_ahead, judged.write.len())
+    }
+
+    #[test]
+    fn a_snapshot_that_replaced_a_history_brings_its_epoch() {
+        let judge = |accepted, current| {
+            judge_epochs(&Epochs { accepted, current, current_tmp: None }, 6, Zxid(5 << 32 | 7))
+                .map(|it| (it.current, it.write))
+        };
+        assert_eq!(judge(Some(6), Some(2)), Ok((6, vec![(EpochFile::Current, 6)])));
+        assert_eq!(judge(Some(7), Some(7)), Ok((7, vec![])));
+        assert_eq!(judge(Some(6), None), Ok((6, vec![(EpochFile::Current, 6)])));
+        assert_eq!(judge(Some(5), Some(5)), Err(EpochError::AcceptedBelowCurrent { accepted: 5, current: 6 }));
     }
 
     #[test]
@@ -104,7 +121,7 @@ mod tests {
         assert_eq!(judge(None, None, None, 3), (3, 3, false, 2));
         assert_eq!(judge(Some(5), None, None, 3), (5, 3, false, 1));
         assert_eq!(judge(Some(5), Some(4), Some(5), 3), (5, 4, false, 0));
-        let lost = judge_epochs(&Epochs { current: Some(4), ..Epochs::default() }, Zxid(3 << 32));
+        let lost = judge_epochs(&Epochs { current: Some(4), ..Epochs::default() }, 0, Zxid(3 << 32));
         assert_eq!(lost, Err(EpochError::AcceptedBelowCurrent { accepted: 3, current: 4 }));
     }
 
@@ -114,7 +131,7 @@ mod tests {
         assert_eq!(judge(Some(6), Some(4), None, 6), (6, 4, true, 0));
         assert_eq!(judge(Some(6), Some(4), Some(5), 6), (6, 4, true, 0), "it does not vouch for this history either");
         assert_eq!(judge(Some(6), Some(4), Some(9), 6), (6, 4, true, 0), "never promised");
-        let odd = judge_epochs(&Epochs { accepted: Some(-1), ..Epochs::default() }, Zxid(0));
+        let odd = judge_epochs(&Epochs { accepted: Some(-1), ..Epochs::default() }, 0, Zxid(0));
         assert_eq!(odd, Err(EpochError::OutOfRange { file: EpochFile::Accepted, epoch: -1 }));
     }
 }

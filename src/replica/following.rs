@@ -469,12 +469,26 @@ impl Replica {
         }
     }
 
-    /// The new past is on disk, under its final name.
-    pub(super) fn on_rebased(&mut self, now: Now, out: &mut Effects) {
+    /// The newest epoch whose whole initial history is part of what this server has logged.
+    pub(super) fn vouched_epoch(&self) -> i64 {
+        let Some(ensemble) = &self.ensemble else { return 0 };
+        match &ensemble.role {
+            Role::Following(following) if following.learner.is_settling() => following.learner.epoch(),
+            _ => ensemble.current_epoch,
+        }
+    }
+
+    /// The new past is on disk, under its final name, and with it `epoch` is current.
+    pub(super) fn on_rebased(&mut self, epoch: i64, now: Now, out: &mut Effects) {
         let through = self.journal.last_durable();
+        let has_leader = self.following().is_some();
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.is_astray = false;
             ensemble.is_dataless = false;
+            if epoch > ensemble.current_epoch && !has_leader {
+                // Nobody is left to be told that it is adopted, but it is: the file follows the snapshot.
+                self.write_epoch(EpochFile::Current, epoch, out);
+            }
         }
         self.look_when_at_rest(now, out); // The leader may be gone meanwhile.
         let Some(following) = self.following() else { return };

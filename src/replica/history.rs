@@ -89,6 +89,8 @@ pub(super) struct Inventory {
     /// All of them, oldest first.
     pub segments: Vec<SegmentId>,
     heads: Vec<SnapshotHead>,
+    /// The highest epoch that a snapshot of this history vouches for.
+    pub epoch: i64,
 }
 
 impl Inventory {
@@ -112,12 +114,14 @@ impl Inventory {
         let floor = heads.iter().filter_map(|(_, head)| head.map(|head| head.floor)).max().unwrap_or_default();
         let (ours, superfluous): (Vec<_>, Vec<_>) =
             heads.into_iter().partition(|(_, head)| head.is_none_or(|head| head.floor == floor));
+        let heads: Vec<SnapshotHead> = ours.iter().filter_map(|(_, head)| *head).collect();
         Ok(Inventory {
             floor,
+            epoch: heads.iter().map(|head| head.epoch).max().unwrap_or(0),
             snapshots: ours.iter().map(|(zxid, _)| *zxid).collect(),
             superfluous: superfluous.into_iter().map(|(zxid, _)| zxid).collect(),
             segments,
-            heads: ours.into_iter().filter_map(|(_, head)| head).collect(),
+            heads,
         })
     }
 }

@@ -154,8 +154,8 @@ impl Replica {
             self.last_committed = self.last_committed.max(durable.through());
         }
         self.close_durable_snapshot(out);
-        if self.settle_rebase(out) {
-            self.on_rebased(now, out);
+        if let Some(epoch) = self.settle_rebase(out) {
+            self.on_rebased(epoch, now, out);
         }
         self.write_next(now, out);
         self.release(out);

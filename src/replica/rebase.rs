@@ -22,6 +22,8 @@ use crate::session::SessionTable;
 /// A history on its way to disk.
 pub(super) struct Rebase {
     zxid: Zxid,
+    /// Current with the snapshot's name.
+    epoch: i64,
     stage: Stage,
     /// Of the history before.
     snapshots: Vec<Zxid>,
@@ -82,7 +84,8 @@ impl Replica {
         let zxid = self.last_proposed;
         self.journal.restart(zxid);
         let snapshots = self.snapshots.forget_kept();
-        self.rebase = Some(Rebase { zxid, stage: Stage::Writing, snapshots, segments: Vec::new() });
+        let epoch = self.vouched_epoch();
+        self.rebase = Some(Rebase { zxid, epoch, stage: Stage::Writing, snapshots, segments: Vec::new() });
         self.start_snapshot(now, out);
         self.write_next(now, out);
     }
@@ -170,9 +173,9 @@ impl Replica {
 
     /// A batch has landed. Behind a published snapshot it is the one that settles which history counts.
     ///
-    /// Returns whether that was it: the history may be acknowledged.
-    pub(super) fn settle_rebase(&mut self, out: &mut Effects) -> bool {
-        let Some(rebase) = self.rebase.take_if(|rebase| rebase.stage == Stage::Published) else { return false };
+    /// Returns the epoch that is current with it, if that was it: the history may be acknowledged.
+    pub(super) fn settle_rebase(&mut self, out: &mut Effects) -> Option<i64> {
+        let rebase = self.rebase.take_if(|rebase| rebase.stage == Stage::Published)?;
         tracing::info!(zxid = %rebase.zxid, "this server's history was replaced");
         out.disk.extend(rebase.snapshots.into_iter().map(DiskEffect::DeleteSnapshot));
         for segment in rebase.segments {
@@ -183,6 +186,6 @@ impl Replica {
             out.disk.extend(snapshots.map(DiskEffect::SetAsideSnapshot));
             out.disk.extend(remains.segments.into_iter().map(DiskEffect::SetAsideSegment));
         }
-        true
+        Some(rebase.epoch)
     }
 }

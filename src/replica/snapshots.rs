@@ -131,6 +131,7 @@ impl Replica {
             max_session: self.max_session,
             floor: self.journal.floor(),
             journal: self.journal.identity(),
+            epoch: self.vouched_epoch(),
         };
         let writer = SnapshotWriter::begin(&head, self.sessions.iter(), self.tree.acls());
         self.snapshots.open =

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use super::rng::Rng;
 use crate::base::Zxid;
 use crate::journal::{Batch, SegmentId};
+use crate::snapshot::{SnapshotHead, read_head};
 
 pub const SECTOR_BYTES: usize = 512;
 
@@ -74,6 +75,11 @@ impl Disk {
 
     pub fn segment(&self, id: SegmentId) -> Option<&Vec<u8>> {
         self.segments.get(&id.0)
+    }
+
+    /// The fronts of all snapshots that have one.
+    pub fn heads(&self) -> impl Iterator<Item = SnapshotHead> + '_ {
+        self.snapshots.values().filter_map(|bytes| read_head(&bytes[..]).ok())
     }
 
     pub fn snapshot(&self, zxid: Zxid) -> Option<&Vec<u8>> {
@@ -147,7 +153,7 @@ impl Disk {
 
     /// The floor that the snapshot being written names (see `snapshot`); 0 if none.
     pub fn draft_floor(&self) -> u64 {
-        let head = self.draft.as_ref().and_then(|draft| crate::snapshot::read_head(&draft.bytes[..]).ok());
+        let head = self.draft.as_ref().and_then(|draft| read_head(&draft.bytes[..]).ok());
         head.map_or(0, |head| head.floor.0)
     }
 

@@ -29,7 +29,8 @@ pub(super) struct FileHeader {
     pub floor: U64,
     /// Which journal goes on from here; 0 for any.
     pub journal: U64,
-    pub reserved_2: U32,
+    /// That of the leader whose history this is; 0 for none that is known.
+    pub epoch: U32,
     /// Of everything before.
     pub crc: U32,
 }

@@ -93,7 +93,7 @@ pub fn load(source: impl Read, rules: OwnerRules) -> Result<Loaded, SnapshotErro
     let offset = input.offset;
     let tree = loader.finish().map_err(|what| SnapshotError::Bad { offset, what })?;
     let head = header.head();
-    let SnapshotHead { zxid, wall, digest, max_session, floor, journal } = head;
+    let SnapshotHead { zxid, wall, digest, max_session, floor, journal, .. } = head;
     Ok(Loaded { tree, sessions, zxid, max_session, digest, wall, floor, journal })
 }
 
@@ -106,6 +106,7 @@ impl FileHeader {
             max_session: SessionId(self.max_session.get()),
             floor: SegmentId(self.floor.get()),
             journal: self.journal.get(),
+            epoch: i64::from(self.epoch.get()),
         }
     }
 }

@@ -33,6 +33,7 @@ fn write(tree: &mut Tree) -> Vec<u8> {
         max_session: SessionId(99),
         floor: SegmentId(5),
         journal: 0xfeed,
+        epoch: 3,
     };
     let mut writer = SnapshotWriter::begin(&head, SESSIONS.into_iter(), tree.acls());
     let mut file = Vec::new();

@@ -25,6 +25,9 @@ pub struct SnapshotHead {
     /// Which journal goes on from here ([`JournalPosition::journal`](crate::journal::JournalPosition::journal));
     /// 0 for any.
     pub journal: u64,
+    /// The state belongs to a history that holds all of this epoch's initial one, so that with the snapshot's name
+    /// the epoch is current, too. 0 for none that is known: a lone server's, or one that was imported.
+    pub epoch: i64,
 }
 
 /// A snapshot becoming bytes.
@@ -76,7 +79,7 @@ impl SnapshotWriter {
             acl_count: U64::new(acls.len() as u64),
             floor: U64::new(head.floor.0),
             journal: U64::new(head.journal),
-            reserved_2: U32::ZERO,
+            epoch: U32::new(u32::try_from(head.epoch).expect("an epoch has 31 bits")),
             crc: U32::ZERO,
         };
         writer.file_crc = header.compute_crc();

@@ -254,6 +254,7 @@ fn good_snapshot() -> &'static (Vec<u8>, i64) {
             max_session: SessionId(9),
             floor: SegmentId(2),
             journal: 77,
+            epoch: 0,
         };
         let sessions = [(SessionId(7), 4000), (SessionId(8), i32::MAX)];
         let mut writer = SnapshotWriter::begin(&head, sessions.into_iter(), tree.acls());

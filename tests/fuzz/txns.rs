@@ -134,6 +134,7 @@ fn comes_back(tree: &mut Tree) {
         max_session: SessionId::NONE,
         floor: Default::default(),
         journal: 0,
+        epoch: 0,
     };
     let mut writer = SnapshotWriter::begin(&head, std::iter::empty(), tree.acls());
     tree.snapshot_begin();

@@ -54,6 +54,7 @@ impl<M: Machine> Cluster<M> {
     /// What came back holds all that ever was on the disk, and nothing that was never written (invariants 31, 33).
     fn judge_boot(&mut self, member: usize, zxid: i64, digest: i64) -> Result<(), String> {
         let this = &mut self.members[member];
+        this.take_stock();
         if !M::SPEAKS_ZAB {
             if zxid < this.durable {
                 return Err(format!("member {member} comes back at {zxid}, {} was on its disk", this.durable));

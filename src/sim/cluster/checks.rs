@@ -6,7 +6,6 @@ use super::machine::Machine;
 use super::world::Cluster;
 use crate::base::{SessionId, Zxid};
 use crate::codec::txn::{self, Txn};
-use crate::snapshot;
 
 impl<M: Machine> Cluster<M> {
     /// The batch under way is on the disk.
@@ -42,12 +41,12 @@ impl<M: Machine> Cluster<M> {
         self.summary.snapshots += 1;
         self.note(|| format!("member {member}: snapshot of {zxid:#x} written"));
         // A higher floor: from here on this is the history, and the journal before it does not count.
-        if M::SPEAKS_ZAB && replaces {
-            let head = self.members[member].disk.snapshot(Zxid(zxid)).map(|bytes| snapshot::read_head(&bytes[..]));
-            self.members[member].floor = head.and_then(Result::ok).map_or(0, |head| head.floor.0);
-            self.members[member].durable = zxid;
-            self.members[member].logged = zxid;
-            self.history.on_durable(member, zxid);
+        if M::SPEAKS_ZAB {
+            self.members[member].take_stock();
+            if replaces {
+                (self.members[member].durable, self.members[member].logged) = (zxid, zxid);
+                self.history.on_durable(member, zxid);
+            }
         }
         self.look_at_disk(member)
     }
@@ -58,7 +57,7 @@ impl<M: Machine> Cluster<M> {
             return Ok(());
         }
         let this = &mut self.members[member];
-        let (Some(current), accepted) = (this.epochs.current, this.epochs.accepted) else { return Ok(()) };
+        let (Some(current), accepted) = (this.epochs.in_force(), this.epochs.accepted) else { return Ok(()) };
         if accepted.is_none_or(|accepted| accepted < current) {
             return Err(format!(
                 "member {member}: epoch {current:#x} is current, accepted {accepted:?} (invariant 24)"

@@ -10,6 +10,8 @@ use crate::replica::EpochFile;
 pub struct EpochFiles {
     pub accepted: Option<i64>,
     pub current: Option<i64>,
+    /// A snapshot beside them says so, with its name.
+    pub vouched: i64,
     /// Written aside, never renamed.
     pub current_tmp: Option<i64>,
     under_way: VecDeque<(EpochFile, i64)>,
@@ -38,6 +40,11 @@ impl EpochFiles {
             EpochFile::Accepted => self.accepted,
             EpochFile::Current => self.current,
         }
+    }
+
+    /// What a boot would find to be current.
+    pub fn in_force(&self) -> Option<i64> {
+        self.current.map(|current| current.max(self.vouched))
     }
 
     fn put(&mut self, file: EpochFile, epoch: i64) {

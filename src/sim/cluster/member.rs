@@ -135,6 +135,13 @@ impl<M> Member<M> {
         }
     }
 
+    /// What the snapshots on its disk say of its history: a cut may have been late for the one that replaces it.
+    pub fn take_stock(&mut self) {
+        self.floor = self.disk.heads().map(|head| head.floor.0).max().unwrap_or(0);
+        let ours = self.disk.heads().filter(|head| head.floor.0 == self.floor);
+        self.epochs.vouched = ours.map(|head| head.epoch).max().unwrap_or(0);
+    }
+
     pub fn standing(&self) -> Standing {
         Standing {
             member: self.id,
@@ -142,7 +149,7 @@ impl<M> Member<M> {
             durable: self.durable,
             logged: self.logged,
             accepted: self.epochs.accepted,
-            current: self.epochs.current,
+            current: self.epochs.in_force(),
             votes: self.votes,
         }
     }
