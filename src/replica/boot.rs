@@ -154,9 +154,9 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     booted.join_ensemble(media, vouched_epoch, recent.records.into(), now)?;
     if booted.damaged.is_some() {
         booted.replica.journal.restart(Zxid::ZERO);
-    } else if first_start {
+    } else if first_start && !booted.replica.is_dataless() {
         // Not needed to start again (a journal from the first transaction on is the whole state), but by tools that
-        // read a snapshot first.
+        // read a snapshot first. Nor may a disk that lost its data look, at the next start, as if it never had any.
         booted.replica.start_snapshot(now, &mut booted.effects);
     }
     booted.replica.write_next(now, &mut booted.effects);

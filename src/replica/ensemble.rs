@@ -133,6 +133,11 @@ impl Ensemble {
 }
 
 impl Replica {
+    /// What is on the disk must not be voted with.
+    pub(super) fn is_dataless(&self) -> bool {
+        self.ensemble.as_ref().is_some_and(|ensemble| ensemble.is_dataless)
+    }
+
     /// News of the connections to other members.
     ///
     /// # Panics

@@ -45,9 +45,8 @@ pub struct Disk {
     pub durable: i64,
     /// Where the last landed batch is: damage to the very last one cannot be told from a torn write.
     last_batch: Option<(u64, u64)>,
-    /// Ends what landed last, and the batch before it with what it ended.
-    last_through: i64,
-    before_last: Option<(u64, u64, i64)>,
+    /// Batches of the newest segment that landed in this life: where each begins, and what it ends.
+    landed: Vec<(u64, i64)>,
 }
 
 #[derive(Clone)]
@@ -109,21 +108,28 @@ impl Disk {
         let batch = self.in_flight.pop_front()?;
         self.keep(&batch, |_| true);
         self.durable = self.durable.max(batch.through.0);
-        self.before_last = self.last_batch.map(|(segment, offset)| (segment, offset, self.last_through));
+        if self.last_batch.is_none_or(|(segment, _)| segment != batch.segment.0) {
+            self.landed.clear();
+        }
+        self.landed.push((batch.offset, batch.through.0));
         self.last_batch = Some((batch.segment.0, batch.offset));
-        self.last_through = batch.through.0;
         Some(batch.through)
     }
 
-    /// Loses the last batch as if it had never been written, and snapshots that hold more than what is left. Says
-    /// where the history ends then.
-    pub fn lose_last_batch(&mut self) -> Option<i64> {
-        let (last, offset) = self.last_batch?;
-        let (_, _, through) =
-            self.before_last.take().filter(|(segment, before, _)| *segment == last && *before < offset)?;
-        self.segments.get_mut(&last)?[offset as usize..].fill(0);
-        self.snapshots.retain(|zxid, _| *zxid <= through);
-        (self.last_batch, self.last_through, self.durable) = (None, through, through);
+    /// Loses the last batches as if they had never been written, as far as no snapshot holds them. Says where the
+    /// history ends then.
+    pub fn lose_tail(&mut self, dice: &mut Rng) -> Option<i64> {
+        let (segment, _) = self.last_batch?;
+        // One is left, to say what that is.
+        let left = dice.index(self.landed.len().checked_sub(1).filter(|lost| *lost > 0)?) + 1;
+        let (offset, _) = self.landed[left];
+        let (_, through) = self.landed[left - 1];
+        if self.snapshots.keys().any(|zxid| *zxid > through) {
+            return None;
+        }
+        self.segments.get_mut(&segment)?[offset as usize..].fill(0);
+        self.landed.clear();
+        (self.last_batch, self.durable) = (None, through);
         Some(through)
     }
 

@@ -52,7 +52,7 @@ impl<M: Machine> Cluster<M> {
                 self.leave(number);
             } else if self.clients[number].asked.is_empty() && !self.clients[number].closing {
                 let write = Op::SetData { path: "/".into(), data: None, version: -1 };
-                self.ask(number, vec![write, Op::Ping]);
+                self.ask(number, if self.idle { vec![Op::Ping] } else { vec![write, Op::Ping] });
             }
             return timeout_us / 4;
         }
@@ -218,6 +218,12 @@ impl<M: Machine> Cluster<M> {
             let holds_frame = ends_a_request(heard, &bytes);
             if is_live && current && holds_frame {
                 self.ears.on_server(link.line.session, member, now);
+            }
+            // It takes the session over, however late it is heard, and whether or not the client waits for it.
+            if let Phase::Greeting(hello) = &link.line.phase
+                && hello.session != 0
+            {
+                self.ears.on_hello(hello.session, member, hello.timeout_ms.max(self.plan.tick_ms * 2), now);
             }
             return self.shard_turn(member, shard, |machine, now, out| machine.on_bytes(conn, &bytes, now, out));
         }

@@ -15,6 +15,8 @@ pub struct Heard {
     /// The last timeout a member that leads was told with that, and when: it may be that of a connection the client
     /// has left, whose handshake was late.
     told: Option<(usize, u64, i32)>,
+    /// The last handshake that a member's shard heard, likewise.
+    hello: Option<(usize, u64, i32)>,
     /// What the client may believe was negotiated, at least.
     pub timeout_ms: i32,
     /// What its latest connection asked for.
@@ -46,6 +48,11 @@ impl Ears {
         }
     }
 
+    /// A member, which may be the leader, hears a connection that claims the session.
+    pub fn on_hello(&mut self, session: i64, member: usize, timeout_ms: i32, now: u64) {
+        self.sessions.entry(session).or_default().hello = Some((member, now, timeout_ms));
+    }
+
     /// The client asks for this timeout, or was granted it.
     pub fn on_timeout(&mut self, session: i64, timeout_ms: i32, granted: bool) {
         let heard = self.sessions.entry(session).or_default();
@@ -74,11 +81,13 @@ impl Ears {
         // A new leader has the timeout of the transaction until it hears of the session (as the reference's).
         let is_own = heard.by_server.is_some_and(|(member, at)| member == leader && at > since);
         let told = heard.told.filter(|(member, at, _)| *member == leader && *at > since);
-        let timeout_ms = match told {
+        let hello = heard.hello.filter(|(member, at, _)| *member == leader && *at > since);
+        let known_ms = match told {
             Some((_, _, told_ms)) => heard.timeout_ms.min(told_ms),
             None if is_own => heard.timeout_ms,
             None => heard.timeout_ms.min(heard.opened_ms),
         };
+        let timeout_ms = hello.map_or(known_ms, |(_, _, asked_ms)| known_ms.min(asked_ms));
         let timeout_us = timeout_ms as u64 * (1000 - 2 * DRIFT_PER_MILLE);
         // In a time without any fault all members are in touch with their leader.
         let passed_on = |at: u64| at > self.last_fault && at + self.grace_us < now;

@@ -69,9 +69,14 @@ impl<M: Machine> Cluster<M> {
             return;
         }
         self.kill(member);
+        // Who leads may know what nobody else but this one held.
+        let leader = self.history.reigns.values().next_back().map(|reign| reign.member);
+        if let Some(leader) = leader.filter(|_| self.dice.chance(500)) {
+            self.kill(leader);
+        }
         if self.is_sabotaged(super::Sabotage::HidesDamage) {
             self.members[member].lost = true;
-            let left = self.members[member].disk.lose_last_batch();
+            let left = self.members[member].disk.lose_tail(&mut self.disk_dice);
             self.note(|| format!("member {member} loses the end of its log without noticing: {left:?} is left"));
         } else {
             self.lose_disk(member);

@@ -163,6 +163,14 @@ impl<M: Machine> Cluster<M> {
         self.peer_turn(member, PeerNews::Drained { link })
     }
 
+    /// A member is done with its end of a wire. What it had to say on a dead one was lost until now.
+    fn shut(&mut self, wire: u64, side: usize) {
+        if self.network.wires.get(&wire).is_some_and(|wire| wire.ends.iter().any(|end| end.dead)) {
+            self.ears.last_fault = self.now;
+        }
+        self.network.shut(wire, side);
+    }
+
     /// Nothing reaches that end any more.
     pub(super) fn kill_end(&mut self, wire: u64, side: usize) {
         if let Some(wire) = self.network.wires.get_mut(&wire) {
@@ -173,7 +181,7 @@ impl<M: Machine> Cluster<M> {
     pub(super) fn close_peer(&mut self, member: usize, link: LinkId) {
         self.network.dials.remove(&(member, link));
         if let Some((wire, side)) = self.network.find(member, link) {
-            self.network.shut(wire, side);
+            self.shut(wire, side);
             self.tell_wire(wire, 1 - side, OnWire::End);
         }
     }
@@ -251,7 +259,7 @@ impl<M: Machine> Cluster<M> {
                 self.peer_turn(member, PeerNews::Bytes { link, bytes: &bytes })
             }
             OnWire::End | OnWire::Reset => {
-                self.network.shut(id, side);
+                self.shut(id, side);
                 self.note(|| format!("wire {id} ends at member {member}, by {link:?}"));
                 self.peer_turn(member, PeerNews::Closed { link })
             }
@@ -327,7 +335,7 @@ impl<M: Machine> Cluster<M> {
         }
         wire.ends[side].dead = true;
         wire.ends[side].held.clear();
-        self.network.shut(id, 1 - side);
+        self.shut(id, 1 - side);
         self.note(|| format!("wire {id}: member {member} gives it up"));
         self.peer_turn(member, PeerNews::Closed { link })
     }
@@ -355,7 +363,7 @@ impl<M: Machine> Cluster<M> {
     pub(super) fn fail_wires(&mut self, member: usize, loud: bool) {
         self.network.dials.retain(|(caller, _), _| *caller != member);
         for (wire, side) in self.network.of_member(member) {
-            self.network.shut(wire, side);
+            self.shut(wire, side);
             if loud {
                 self.tell_wire(wire, 1 - side, OnWire::Reset);
             }

@@ -30,6 +30,7 @@ impl<M: Machine> Cluster<M> {
             (0..2).for_each(|side| self.plan_in(0, Happening::WireGivenUp { wire, side }));
         }
         self.must_serve()?;
+        self.must_hear()?;
         self.must_agree()?;
         self.must_end()
     }
@@ -90,6 +91,14 @@ impl<M: Machine> Cluster<M> {
             self.history.reigns.iter().next_back(),
             self.present()
         ))
+    }
+
+    /// Clients that only ping keep their sessions, whatever member hears them (invariant 19).
+    fn must_hear(&mut self) -> Result<(), String> {
+        self.idle = true;
+        let longest = self.clients.iter().filter(|client| client.link.is_some()).map(|client| client.timeout_ms);
+        let wait_ms = longest.max().unwrap_or(0) as u64 + 3 * self.plan.tick_ms as u64;
+        self.run_until(self.now + wait_ms * 1000)
     }
 
     /// Everybody present has the same state.

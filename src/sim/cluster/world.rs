@@ -151,6 +151,8 @@ pub struct Cluster<M: Machine> {
     pub(super) doomed: Vec<i64>,
     /// No more faults.
     pub(super) calm: bool,
+    /// Clients only ping.
+    pub(super) idle: bool,
     /// Nobody asks any more.
     pub(super) stopped: bool,
     /// Members that stay down in the calm.
@@ -208,6 +210,7 @@ impl<M: Machine> Cluster<M> {
             shown: 0,
             doomed: Vec::new(),
             calm: false,
+            idle: false,
             stopped: false,
             away: Vec::new(),
             summary: Summary::default(),
