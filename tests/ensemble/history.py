@@ -6,7 +6,9 @@ that order against real time, against what was read, and against each session's 
 
   - writes have one order consistent with real time: acknowledged before another began means a smaller zxid
   - a register's versions are its writes in zxid order: no version twice, none without a write to explain it
-  - a read returns a write of that register, never older than what its session already knew
+  - a read returns a write of that register
+  - within a session each answer follows the ones before it: a write has a greater zxid than all the session had seen, a read is never
+    older than what it had seen
   - sequence names are unique and follow their zxids
 """
 
@@ -14,9 +16,10 @@ import bisect
 import threading
 from collections import defaultdict, namedtuple
 
-Write = namedtuple("Write", "path value outcome session began ended zxid version")
-Read = namedtuple("Read", "path value session began ended zxid version known synced")
-Made = namedtuple("Made", "path outcome session began ended zxid")
+# `number` says which request of its session it was: sent in this order, and so answered in this order.
+Write = namedtuple("Write", "path value outcome session number began ended zxid version")
+Read = namedtuple("Read", "path value session number began ended zxid version synced")
+Made = namedtuple("Made", "path outcome session number began ended zxid")
 
 
 class Violation(AssertionError):
@@ -54,7 +57,7 @@ class History:
         return len(stale)
 
     def _real_time(self):
-        ok = [write for write in self.writes if write.outcome == "ok"] + [made for made in self.sequence if made.outcome == "ok"]
+        ok = [entry for entry in (*self.writes, *self.sequence, *self.ephemerals) if entry.outcome == "ok"]
         owners = {}
         for write in ok:
             if write.zxid in owners:
@@ -114,11 +117,26 @@ class History:
                 zxids[write.path].append(write.zxid)
         for path in zxids.values():
             path.sort()
+        sessions = defaultdict(list)
+        for entry in (*self.writes, *self.sequence, *self.ephemerals):
+            if entry.outcome == "ok":
+                sessions[entry.session].append(entry)
         for read in self.reads:
-            order = zxids[read.path]
-            at = bisect.bisect_right(order, read.known)
-            if at and read.zxid < order[at - 1]:
-                raise Violation(f"{read}: its session knew {read.known:#x}, so at least {order[at - 1]:#x} was due")
+            sessions[read.session].append(read)
+        # A kazoo client between two sessions does not know whose request it was.
+        sessions.pop(0, None)
+        for entries in sessions.values():
+            known, last = 0, None
+            for entry in sorted(entries, key=lambda entry: entry.number):
+                if not isinstance(entry, Read):
+                    if entry.zxid <= known:
+                        raise Violation(f"{entry} follows {last} in its session, which knew {known:#x} by then")
+                else:
+                    order = zxids[entry.path]
+                    at = bisect.bisect_right(order, known)
+                    if at and entry.zxid < order[at - 1]:
+                        raise Violation(f"{entry}: its session knew {known:#x}, so at least {order[at - 1]:#x} was due; before it {last}")
+                known, last = max(known, entry.zxid), entry
 
     def _synced(self):
         ok = sorted((write for write in self.writes if write.outcome == "ok"), key=lambda write: write.ended)
