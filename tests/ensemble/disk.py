@@ -14,7 +14,7 @@ from pathlib import Path
 
 VERSION_1 = Path("/sys/fs/cgroup/blkio")
 VERSION_2 = Path("/sys/fs/cgroup")
-SMALL_BYTES = 96 << 20
+SMALL_BYTES = 256 << 20
 
 
 class Disks:

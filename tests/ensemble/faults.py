@@ -31,6 +31,8 @@ from history import History  # noqa: E402
 from recorder import Recorder  # noqa: E402
 
 RECOVERY_SECONDS = 45.0
+# Many snapshots, and only the last ones kept: each start purges.
+SETTINGS = "snapCount=2000\nautopurge.purgeInterval=1\nautopurge.snapRetainCount=3\n"
 
 
 class Nemesis:
@@ -69,10 +71,13 @@ class Nemesis:
         while time.monotonic() < deadline:
             # Every fault once, then as the dice fall.
             name = order[done] if done < len(order) else self.dice.choice(order)
-            begun = time.monotonic()
-            told = self.faults[name]()
-            self.mend()
-            recovered = self.recover(time.monotonic())
+            begun, told = time.monotonic(), "under way"
+            try:
+                told = self.faults[name]()
+                self.mend()
+                recovered = self.recover(time.monotonic())
+            except Failed as reason:
+                raise Failed(f"{name} {told}: {reason}") from None
             self.counts[name] += 1
             done += 1
             self.slowest = max(self.slowest, recovered)
@@ -285,7 +290,7 @@ def main():
     started = time.monotonic()
     names = "+".join(options.voters) + (f", observers {'+'.join(options.observers)}" if options.observers else "")
     print(f"faults: {names}, seed {options.seed}, {options.seconds:.0f} s", flush=True)
-    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings="snapCount=2000\n", hurtable=True,
+    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings=SETTINGS, hurtable=True,
                       prealloc=64)
     mount_small(cluster[1].data)
     history = History()

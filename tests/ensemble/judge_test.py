@@ -3,7 +3,7 @@
     python3 tests/ensemble/judge_test.py
 """
 
-from history import History, Made, Read, Violation, Write
+from history import Gone, History, Made, Read, Violation, Write
 
 R = "/load/registers/0"
 NAME = "/load/sequence/n-%010d"
@@ -66,6 +66,7 @@ SPOILT = {
     "more writes than were sent": lambda h, f, n: f.update({R: (b"1:2", 9, 19)}),
     "a sequence node lost": lambda h, f, n: n.pop(NAME % 0),
     "a sequence number against its zxid": lambda h, f, n: (change(h.sequence, 0, zxid=22), n.update({NAME % 0: 22})),
+    "a sequence node deleted and there": lambda h, f, n: h.gone.append(Gone(NAME % 0, "ok", 1, 8, 4.0, 4.1)),
     "a sequence node nobody made": lambda h, f, n: n.update({NAME % 2: 40}),
 }
 
@@ -94,6 +95,14 @@ def main():
     assert judged(SPOILT["a sync that misses"], strict=False) == 1
     sound()[0].check_ephemerals({"/load/ephemerals/a": 1}, {1})
     sound()[0].check_ephemerals({}, {2})
+    # Deleted for sure, or perhaps.
+    history, final, names = sound()
+    for outcome in ("ok", "info"):
+        history.gone = [Gone(path, outcome, 1, 8, 4.0, 4.1) for path in (NAME % 0, "/load/ephemerals/a")]
+        history.judge(final, {NAME % 1: 21}, True)
+        history.check_ephemerals({}, {1})
+    history.judge(final, names, True)
+    assert condemned(lambda: judged(lambda h, f, n: (h.gone.append(Gone(NAME % 0, "fail", 1, 8, 4.0, 4.1)), n.pop(NAME % 0))))
     for name, (nodes, live) in EPHEMERALS.items():
         assert condemned(lambda: sound()[0].check_ephemerals(nodes, live)), f"not found: an ephemeral {name}"
         found += 1

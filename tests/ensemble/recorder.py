@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import servers
-from history import Made, Read, Violation, Write
+from history import Gone, Made, Read, Violation, Write
 
 
 def binary():
@@ -112,6 +112,9 @@ class Recorder(threading.Thread):
 
     def on_draw(self, *fields):
         self._made(self.history.sequence, *fields)
+
+    def on_drop(self, path, outcome, session, number, began, ended):
+        self.history.add(self.history.gone, Gone(path, outcome, int(session), int(number), float(began), float(ended)))
 
     def on_hold(self, *fields):
         self._made(self.history.ephemerals, *fields)

@@ -20,6 +20,8 @@ use zookeeper_client as zk;
 const REGISTERS: u64 = 8;
 const SEQUENCE: &str = "/load/sequence/n-";
 const BURST_MAX: u64 = 6;
+/// So many of the nodes it made in a session a client leaves alone; beyond that it deletes as many as it makes.
+const KEPT: usize = 30;
 /// How long a client waits between two bursts, in milliseconds: from, to.
 const PAUSE_MS: (u64, u64) = (10, 40);
 
@@ -59,6 +61,7 @@ enum Step {
     GetAndWatch { path: String },
     Draw,
     Hold { path: String },
+    Drop { path: String },
 }
 
 enum Answer {
@@ -66,6 +69,7 @@ enum Answer {
     Seen(Vec<u8>, zk::Stat),
     Watched(Vec<u8>, zk::Stat, zk::OneshotWatcher),
     Made(zk::Stat, zk::CreateSequence),
+    Deleted,
 }
 
 type Waiting<'a> = Pin<Box<dyn Future<Output = Result<Answer, zk::Error>> + 'a>>;
@@ -96,6 +100,10 @@ fn send<'a>(client: &'a zk::Client, step: &'a Step) -> Waiting<'a> {
             let mode = zk::CreateMode::PersistentSequential.with_acls(zk::Acls::anyone_all());
             let answer = client.create(SEQUENCE, b"", &mode);
             Box::pin(async { answer.await.map(|(stat, sequence)| Answer::Made(stat, sequence)) })
+        }
+        Step::Drop { path } => {
+            let answer = client.delete(path, None);
+            Box::pin(async { answer.await.map(|()| Answer::Deleted) })
         }
         Step::Hold { path } => {
             let mode = zk::CreateMode::Ephemeral.with_acls(zk::Acls::anyone_all());
@@ -139,6 +147,8 @@ struct Recorder {
     /// Requests sent in this session; their answers come in this order.
     number: u64,
     armed: Option<Armed>,
+    /// Nodes made in this session: they have to be there until they are deleted.
+    mine: Vec<String>,
 }
 
 impl Recorder {
@@ -159,6 +169,7 @@ impl Recorder {
             let session = client.session_id().0;
             println!("session\t{}\t{session}", self.name);
             (self.number, self.armed) = (0, None);
+            self.mine.clear();
             while !client.state().is_terminated() && phase() == LOAD {
                 self.burst(&client, session).await;
                 let pause = PAUSE_MS.0 + self.dice.below(PAUSE_MS.1 - PAUSE_MS.0);
@@ -174,13 +185,18 @@ impl Recorder {
     fn plan(&mut self) -> Step {
         self.values += 1;
         let path = format!("/load/registers/{}", self.dice.below(REGISTERS));
-        match self.dice.below(14) {
+        match self.dice.below(17) {
             0..5 => Step::Set { path, value: format!("{}:{}", self.name, self.values) },
             5..9 => Step::Get { path },
             9 => Step::SyncAndGet { path },
             10 if self.armed.is_none() => Step::GetAndWatch { path },
             10..13 => Step::Draw,
-            _ => Step::Hold { path: format!("/load/ephemerals/{}-{}", self.name, self.values) },
+            13 => Step::Hold { path: format!("/load/ephemerals/{}-{}", self.name, self.values) },
+            _ if self.mine.len() > KEPT => {
+                let place = self.dice.below(self.mine.len() as u64) as usize;
+                Step::Drop { path: self.mine.swap_remove(place) }
+            }
+            _ => Step::Get { path },
         }
     }
 
@@ -221,12 +237,18 @@ impl Recorder {
             }
             (Step::Draw, Some(Answer::Made(stat, sequence))) => {
                 println!("draw\t{SEQUENCE}{sequence}\tok\t{when}\t{}", stat.czxid);
+                self.mine.push(format!("{SEQUENCE}{sequence}"));
             }
             (Step::Draw, _) => println!("draw\t{SEQUENCE}\tinfo\t{when}\t0"),
             (Step::Hold { path }, answer) => {
-                let zxid = if let Some(Answer::Made(stat, _)) = answer { stat.czxid } else { 0 };
+                let mut zxid = 0;
+                if let Some(Answer::Made(stat, _)) = answer {
+                    zxid = stat.czxid;
+                    self.mine.push(path.clone());
+                }
                 println!("hold\t{path}\t{outcome}\t{when}\t{zxid}");
             }
+            (Step::Drop { path }, _) => println!("drop\t{path}\t{outcome}\t{when}"),
             (Step::Get { path }, Some(Answer::Seen(data, stat))) => self.seen(path, &data, &stat, &when, ""),
             (Step::SyncAndGet { path }, Some(Answer::Seen(data, stat))) => {
                 self.seen(path, &data, &stat, &when, &began.to_string());
@@ -327,6 +349,7 @@ async fn main() {
         values: 0,
         number: 0,
         armed: None,
+        mine: Vec::new(),
     };
     let local = tokio::task::LocalSet::new();
     let tasks: Vec<_> = (0..clients).map(|number| local.spawn_local(recorder(number).run())).collect();

@@ -13,11 +13,13 @@ from kazoo.exceptions import BadVersionError, ConnectionLoss, KazooException, No
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState
 
-from history import Made, Read, Write
+from history import Gone, Made, Read, Violation, Write
 
 logging.getLogger("kazoo").setLevel(logging.CRITICAL)
 UNSURE = (ConnectionLoss, SessionExpiredError, OperationTimeoutError, KazooTimeoutError, KazooException)
 ROOT = "/load"
+# So many of the nodes it made a worker leaves alone; beyond that it deletes as many as it makes.
+KEPT = 30
 
 
 class Worker(threading.Thread):
@@ -31,6 +33,7 @@ class Worker(threading.Thread):
         self.name = f"k{number}"
         self.dice = random.Random(f"{seed}/{number}")
         self.ending = threading.Event()
+        self.mine = []
         self.session, self.number, self.lost, self.values, self.trouble = 0, 0, 0, 0, None
         self.kazoo = KazooClient(
             hosts=hosts, timeout=timeout, randomize_hosts=True,
@@ -79,6 +82,7 @@ class Worker(threading.Thread):
 
     def run(self):
         operations = [self.write] * 4 + [self.read] * 4 + [self.count] * 2 + [self.draw] * 2 + [self.hold, self.read_synced]
+        operations += [self.drop] * 3
         try:
             while not self.ending.is_set():
                 if not self.kazoo.connected:
@@ -145,11 +149,35 @@ class Worker(threading.Thread):
         return Made(made, "ok", stat.ephemeralOwner or begun[0], *begun[1:], time.monotonic(), stat.czxid)
 
     def draw(self):
-        self.history.add(self.history.sequence, self._create(f"{ROOT}/sequence/n-", sequence=True))
+        self._made(self.history.sequence, self._create(f"{ROOT}/sequence/n-", sequence=True))
 
     def hold(self):
         self.values += 1
-        self.history.add(self.history.ephemerals, self._create(f"{ROOT}/ephemerals/{self.name}-{self.values}", ephemeral=True))
+        self._made(self.history.ephemerals, self._create(f"{ROOT}/ephemerals/{self.name}-{self.values}", ephemeral=True))
+
+    def _made(self, where, made):
+        self.history.add(where, made)
+        if made.outcome == "ok":
+            self.mine.append(made)
+
+    def drop(self):
+        """Deletes one of its own nodes; an ephemeral only in the session that made it, so that it has to be there."""
+        if len(self.mine) < KEPT:
+            return
+        made = self.mine.pop(self.dice.randrange(len(self.mine)))
+        begun = self.begun()
+        if "/ephemerals/" in made.path and made.session != begun[0]:
+            return
+        outcome = "ok"
+        try:
+            self.kazoo.delete_async(made.path).get(timeout=30)
+        except NoNodeError:
+            if "/ephemerals/" not in made.path or self.current() == made.session:
+                raise Violation(f"{made} is not there any more") from None
+            return
+        except UNSURE:
+            outcome = "info"
+        self.history.add(self.history.gone, Gone(made.path, outcome, *begun, time.monotonic()))
 
 
 def prepare(client, registers=8):
@@ -227,7 +255,7 @@ def judge(cluster, workers, history, strict_sync):
     lost, fired = sum(worker.lost for worker in workers), sum(worker.fired for worker in workers)
     unsure = sum(write.outcome == "info" for write in history.writes)
     told = [f"{history.acknowledged} acknowledged writes", f"{len(history.reads)} reads", f"{unsure} unsure",
-            f"{len(history.sequence)} sequence nodes", f"{len(history.ephemerals)} ephemerals"]
+            f"{len(history.sequence)} sequence nodes", f"{len(history.ephemerals)} ephemerals", f"{len(history.gone)} deleted"]
     told += [f"{fired} watches fired"] if fired else []
     told += [f"{lost} sessions lost"] + ([f"{stale} stale syncs"] if stale else [])
     return ", ".join(told)
