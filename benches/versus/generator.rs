@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::machine;
 use crate::options::{Load, Options};
+use crate::party::Party;
 use crate::server::Server;
 
 /// The release binary that was built along with this benchmark.
@@ -14,18 +15,19 @@ pub fn binary() -> &'static str {
     env!("CARGO_BIN_EXE_ringkeeper")
 }
 
-/// Runs `ringkeeper bench` with `arguments` against `server` and returns its report.
-fn bench(server: &Server, arguments: &[String]) -> Result<Value, String> {
+/// Runs `ringkeeper bench` with `arguments` against the servers at `addresses` and returns its report.
+fn bench(party: &Party, addresses: &str, arguments: &[String]) -> Result<Value, String> {
+    let pids: Vec<String> = party.pids().iter().map(u32::to_string).collect();
     let output = Command::new(binary())
-        .args(["bench", "--json", "--quiet", "--server", &server.address()])
-        .args(["--server-pid", &server.pid().to_string()])
+        .args(["bench", "--json", "--quiet", "--server", addresses])
+        .args(["--server-pid", &pids.join(",")])
         .args(arguments)
         .stdin(Stdio::null())
         .output()
         .map_err(|e| format!("cannot run {}: {e}", binary()))?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{:?}: {} ({})", server.kind, message.trim(), arguments.join(" ")));
+        return Err(format!("{:?}: {} ({})", party.kind, message.trim(), arguments.join(" ")));
     }
     serde_json::from_slice(&output.stdout).map_err(|e| format!("the generator's report: {e}"))
 }
@@ -57,12 +59,13 @@ fn seconds(time: Duration) -> String {
 }
 
 /// Load that is not measured.
-pub fn warm_up(options: &Options, server: &Server) -> Result<(), String> {
+pub fn warm_up(options: &Options, party: &Party) -> Result<(), String> {
+    let addresses = party.addresses(false)?;
     let half = options.warm_up() / 2;
     for (connections, outstanding) in ["128", "16"].into_iter().zip(["16", "1"]) {
         let arguments = ["--workload", "mixed", "--read-ratio", "2", "--warmup", "0", "--duration", &seconds(half)];
         let size = ["--connections", connections, "--outstanding", outstanding];
-        bench(server, &pinned(options, arguments.into_iter().chain(size)))?;
+        bench(party, &addresses, &pinned(options, arguments.into_iter().chain(size)))?;
     }
     Ok(())
 }
@@ -79,25 +82,35 @@ pub struct Round {
     pub noise: f64,
 }
 
-/// Runs `measure` and finds out how much of the machine was used by neither `server` nor the generator.
-fn watched(server: &Server, measure: impl FnOnce() -> Result<Value, String>) -> Result<Round, String> {
-    let before = machine::Usage::take(server.pid())?;
+/// Runs `measure` and finds out how much of the machine was used by neither the servers nor the generator.
+fn watched(party: &Party, measure: impl FnOnce(&Party) -> Result<Value, String>) -> Result<Round, String> {
+    let before = machine::Usage::take(&party.pids())?;
     let start = Instant::now();
-    let report = measure()?;
-    let noise = machine::Usage::take(server.pid())?.unexplained_since(&before) / start.elapsed().as_secs_f64();
+    let report = measure(party)?;
+    let noise = machine::Usage::take(&party.pids())?.unexplained_since(&before) / start.elapsed().as_secs_f64();
     Ok(Round { report, noise })
 }
 
-/// Repeats a round while it is disturbed, as often as allowed; takes the quietest.
+/// Repeats a round while it is disturbed, as often as allowed; takes the quietest. An ensemble that gave up a connection, as it does
+/// when it changes its leader, is told of and measured again.
 pub fn undisturbed(
     options: &Options,
-    server: &Server,
+    party: &mut Party,
     what: &str,
-    measure: impl Fn() -> Result<Value, String>,
+    measure: impl Fn(&Party) -> Result<Value, String>,
 ) -> Result<Round, String> {
     let mut best: Option<Round> = None;
+    let mut failure = None;
     for _ in 0..=options.repeats {
-        let round = watched(server, &measure)?;
+        let round = match watched(party, &measure) {
+            Err(error) if options.ensemble => {
+                eprintln!("versus: {what}: FAILED, once more: {error}");
+                party.wait_until_it_serves()?;
+                failure = Some(error);
+                continue;
+            }
+            other => other?,
+        };
         let quiet = round.noise <= options.noise;
         if !quiet {
             eprintln!("versus: {what}: others used {:.0} % of a processor", round.noise * 100.0);
@@ -109,19 +122,23 @@ pub fn undisturbed(
             break;
         }
     }
-    best.ok_or("no round was run".into())
+    best.ok_or_else(|| failure.unwrap_or("no round was run".into()))
 }
 
-pub fn load(options: &Options, server: &Server, load: &Load) -> Result<Value, String> {
+pub fn load(options: &Options, party: &Party, load: &Load) -> Result<Value, String> {
     let warm = seconds(if options.quick { Duration::from_millis(500) } else { Duration::from_secs(2) });
     let (connections, outstanding) = (load.connections.to_string(), load.outstanding.to_string());
     let arguments = ["--workload", load.workload, "--connections", &connections, "--outstanding", &outstanding];
     let duration = seconds(options.duration());
     let times = ["--warmup", &warm, "--duration", &duration];
-    bench(server, &pinned(options, arguments.into_iter().chain(times)))
+    bench(party, &party.addresses(load.at_follower)?, &pinned(options, arguments.into_iter().chain(times)))
 }
 
 /// The one-shot measurements of `ringkeeper bench`.
-pub fn one_shot(options: &Options, server: &Server, measure: &str, more: &[&str]) -> Result<Value, String> {
-    bench(server, &pinned(options, ["--measure", measure].into_iter().chain(more.iter().copied())))
+pub fn one_shot(options: &Options, party: &Party, measure: &str, more: &[&str]) -> Result<Value, String> {
+    bench(
+        party,
+        &party.addresses(false)?,
+        &pinned(options, ["--measure", measure].into_iter().chain(more.iter().copied())),
+    )
 }

@@ -78,9 +78,10 @@ pub fn describe(options: &Options, kinds: &[Kind]) -> Result<String, String> {
     let (fs_kind, device) = file_system(&options.dir)?;
     let mut text = format!(
         "{model}, {cpus} CPUs{virtual_machine}, {:.1} GB memory, Linux {}, data on {fs_kind} ({device}); \
-         server on CPU {}, generator on CPU {}; median of {} rounds of {} s, alternating.",
+         {} on CPU {}, generator on CPU {}; median of {} rounds of {} s, alternating.",
         memory_kib as f64 * 1024.0 / 1e9,
         read("/proc/sys/kernel/osrelease").trim(),
+        if options.ensemble { "each ensemble of three servers" } else { "server" },
         options.server_cpu,
         options.bench_cpu,
         options.rounds(),
@@ -127,13 +128,14 @@ pub struct Usage {
 }
 
 impl Usage {
-    pub fn take(server: u32) -> Result<Usage, String> {
+    pub fn take(servers: &[u32]) -> Result<Usage, String> {
         let stat = fs::read_to_string("/proc/stat").map_err(|e| format!("/proc/stat: {e}"))?;
         let all: Vec<u64> = stat.lines().next().map(numbers).unwrap_or_default();
         // cpu user nice system idle iowait irq softirq steal
         let [user, nice, system, _, _, _, _, stolen, ..] = all[..] else { return Err("/proc/stat: too short".into()) };
         let (own, children) = times(std::process::id()).ok_or("no times of this process")?;
-        let served = times(server).ok_or("no times of the server: it has ended")?.0;
+        let served: Option<u64> = servers.iter().map(|pid| times(*pid).map(|(own, _)| own)).sum();
+        let served = served.ok_or("no times of a server: it has ended")?;
         Ok(Usage { busy: user + nice + system, stolen, ours: own + children + served + kernel_threads() })
     }
 
@@ -142,6 +144,14 @@ impl Usage {
         let others = (self.busy - before.busy).saturating_sub(self.ours.saturating_sub(before.ours));
         (others + self.stolen - before.stolen) as f64 / 100.0
     }
+}
+
+/// Resident bytes of a process (proc(5), `status`, VmRSS).
+pub fn resident_bytes(pid: u32) -> Result<u64, String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|e| format!("process {pid}: {e}"))?;
+    let kib =
+        status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    Ok(kib.ok_or(format!("process {pid}: no VmRSS"))? * 1024)
 }
 
 fn numbers(line: &str) -> Vec<u64> {

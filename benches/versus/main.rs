@@ -3,14 +3,17 @@
 //!     cargo bench --bench versus                      everything; the better part of an hour
 //!     cargo bench --bench versus -- --quick           short rounds, to see that it works
 //!     cargo bench --bench versus -- --rows reads-128x16,writes-1x1
+//!     cargo bench --bench versus -- --ensemble        three servers against three; half an hour
 //!
 //! The server under test is alone on its processor (`--server-cpu`), the generator (`ringkeeper bench`)
-//! alone on another. Rounds alternate, A B A B, the other server is stopped (SIGSTOP) meanwhile, and the
-//! medians are printed. A round in which something else used the machine is marked and repeated.
+//! alone on another; the three servers of an ensemble share theirs. Rounds alternate, A B A B, the other
+//! server is stopped (SIGSTOP) meanwhile, the other ensemble idle, and the medians are printed. A round in
+//! which something else used the machine is marked and repeated.
 //! Standard output is the table in markdown; all else goes to standard error.
 //!
 //!     options     the command line
-//!     server      starting, stopping and pausing the two servers
+//!     server      starting, stopping and pausing one server
+//!     party       a server alone, or three as an ensemble
 //!     generator   running `ringkeeper bench` and noticing disturbances
 //!     rows        the measurements
 //!     machine     what this was measured on
@@ -19,6 +22,7 @@
 mod generator;
 mod machine;
 mod options;
+mod party;
 mod rows;
 mod server;
 mod table;
@@ -56,6 +60,8 @@ fn run(options: &options::Options) -> Result<(), String> {
             options::Row::Znodes => single.extend(rows::measure_znodes(options, &kinds)?),
             options::Row::Sessions => single.push(rows::measure_sessions(options, &kinds)?),
             options::Row::Watchers => single.push(rows::measure_watchers(options, &kinds)?),
+            options::Row::Idle => single.push(rows::measure_idle(options, &kinds)?),
+            options::Row::Fill => single.push(rows::measure_fill(options, &kinds)?),
         }
     }
     if !single.is_empty() {

@@ -19,7 +19,11 @@ pub struct Options {
     /// Short rounds: shows that everything works, not how fast it is
     #[arg(long)]
     pub quick: bool,
-    /// Rows to measure: {reads|mixed|writes}-CONNECTIONSxOUTSTANDING, znodes (with restart), sessions, watchers
+    /// Three servers against three, in place of one against one
+    #[arg(long)]
+    pub ensemble: bool,
+    /// Rows to measure: {reads|mixed|writes}-CONNECTIONSxOUTSTANDING; of single servers znodes (with restart), sessions,
+    /// watchers; of ensembles idle, fill, and -follower after a load of few connections
     #[arg(long, value_delimiter = ',')]
     pub rows: Vec<String>,
     /// Measure only one of the two
@@ -37,10 +41,11 @@ pub struct Options {
     /// Seconds of a round that count [default: 10; quick: 2]
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
-    /// Seconds of load that each server gets before the first round, so that the JVM has compiled its code
-    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
-    pub warm_up: u64,
-    /// Processor(s) of the server, as taskset writes them
+    /// Seconds of load that each server gets before the first round, so that the JVM has compiled its code [default: 20; an
+    /// ensemble, whose three JVMs share the processor: 60]
+    #[arg(long, value_name = "SECONDS")]
+    pub warm_up: Option<u64>,
+    /// Processor(s) of the server, or of all three, as taskset writes them
     #[arg(long, default_value = "0", value_name = "CPUS")]
     pub server_cpu: String,
     /// Processor of the load generator
@@ -52,10 +57,10 @@ pub struct Options {
     /// Options of Apache's JVM
     #[arg(long, default_value = "-Xmx1000m", allow_hyphen_values = true, value_name = "OPTIONS")]
     pub jvm: String,
-    /// Options of Apache's JVM for the row `znodes`, to whose data its usual heap would be a tight fit
+    /// Options of Apache's JVM for the rows `znodes` and `fill`, to whose data its usual heap would be a tight fit
     #[arg(long, default_value = "-Xmx3000m", allow_hyphen_values = true, value_name = "OPTIONS")]
     pub jvm_znodes: String,
-    /// Znodes of the row `znodes`
+    /// Znodes of the rows `znodes` and `fill`
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     pub znodes: u64,
     /// Idle sessions of the row `sessions`
@@ -84,6 +89,8 @@ pub struct Load {
     pub workload: &'static str,
     pub connections: usize,
     pub outstanding: usize,
+    /// In an ensemble: the first connections go to followers, where otherwise the first is the leader's.
+    pub at_follower: bool,
 }
 
 impl Load {
@@ -93,7 +100,8 @@ impl Load {
             "write" => "writes",
             _ => "10:1",
         };
-        format!("{name} {} x {}", self.connections, self.outstanding)
+        let place = if self.at_follower { " at a follower" } else { "" };
+        format!("{name} {} x {}{place}", self.connections, self.outstanding)
     }
 
     /// The part of the generator's report whose latency this row is about.
@@ -112,6 +120,8 @@ pub enum Row {
     Znodes,
     Sessions,
     Watchers,
+    Idle,
+    Fill,
 }
 
 impl Row {
@@ -122,15 +132,18 @@ impl Row {
         }
     }
 
-    fn parse(text: &str) -> Result<Row, String> {
-        match text {
-            "znodes" => return Ok(Row::Znodes),
-            "sessions" => return Ok(Row::Sessions),
-            "watchers" => return Ok(Row::Watchers),
+    fn parse(text: &str, ensemble: bool) -> Result<Row, String> {
+        match (text, ensemble) {
+            ("znodes", false) => return Ok(Row::Znodes),
+            ("sessions", false) => return Ok(Row::Sessions),
+            ("watchers", false) => return Ok(Row::Watchers),
+            ("idle", true) => return Ok(Row::Idle),
+            ("fill", true) => return Ok(Row::Fill),
             _ => {}
         }
         let parsed = || {
             let (name, size) = text.split_once('-')?;
+            let (size, at_follower) = size.strip_suffix("-follower").map_or((size, false), |size| (size, ensemble));
             let workload = match name {
                 "reads" => "read",
                 "writes" => "write",
@@ -139,11 +152,10 @@ impl Row {
             };
             let (connections, outstanding) = size.split_once('x')?;
             let (connections, outstanding) = (connections.parse().ok()?, outstanding.parse().ok()?);
-            Some(Row::Load(Load { workload, connections, outstanding }))
+            Some(Row::Load(Load { workload, connections, outstanding, at_follower }))
         };
-        parsed().ok_or(format!(
-            "no such row: `{text}` (like reads-128x16, mixed-128x1, writes-1x1, znodes, sessions, watchers)"
-        ))
+        let others = if ensemble { "writes-1x1-follower, idle, fill" } else { "znodes, sessions, watchers" };
+        parsed().ok_or(format!("no such row: `{text}` (like reads-128x16, mixed-128x1, writes-1x1, {others})"))
     }
 }
 
@@ -161,11 +173,23 @@ const ALL: [&str; 11] = [
     "watchers",
 ];
 
+const ALL_OF_ENSEMBLES: [&str; 8] = [
+    "mixed-128x1",
+    "mixed-128x16",
+    "writes-1x1",
+    "writes-1x1-follower",
+    "writes-128x1",
+    "writes-128x16",
+    "idle",
+    "fill",
+];
+
 impl Options {
     pub fn rows(&self) -> Result<Vec<Row>, String> {
-        let all = ALL.map(String::from);
-        let names = if self.rows.is_empty() { &all[..] } else { &self.rows[..] };
-        names.iter().map(|name| Row::parse(name)).collect()
+        let all: &[&str] = if self.ensemble { &ALL_OF_ENSEMBLES } else { &ALL };
+        let all: Vec<String> = all.iter().copied().map(String::from).collect();
+        let names = if self.rows.is_empty() { &all } else { &self.rows };
+        names.iter().map(|name| Row::parse(name, self.ensemble)).collect()
     }
 
     pub fn kinds(&self) -> Vec<Kind> {
@@ -181,7 +205,8 @@ impl Options {
     }
 
     pub fn warm_up(&self) -> Duration {
-        Duration::from_secs(if self.quick { self.warm_up.min(5) } else { self.warm_up })
+        let usual = if self.ensemble { 60 } else { 20 };
+        Duration::from_secs(self.warm_up.unwrap_or(if self.quick { 5 } else { usual }))
     }
 
     /// Rounds of the measurements that start servers anew.

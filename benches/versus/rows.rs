@@ -1,16 +1,22 @@
 //! The measurements, each taken from both servers in turn.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::generator::{self, Round};
 use crate::options::{Kind, Load, Options};
-use crate::server::Server;
+use crate::party::Party;
 
-/// Medians of a load row for one server.
+/// How long an ensemble is idle before its memory is looked at.
+const IDLE: Duration = Duration::from_secs(8);
+
+/// Medians of a load row for one kind.
 #[derive(Clone, Copy)]
 pub struct Figures {
     pub ops_per_s: f64,
+    /// Of all servers together.
     pub cpu_s_per_million: f64,
+    pub p50_us: f64,
     pub p99_us: f64,
     /// Share of a processor the generator used: near one, the server may be faster than this.
     pub generator: f64,
@@ -56,17 +62,17 @@ fn number(report: &serde_json::Value, name: &str) -> Result<f64, String> {
     report[name].as_f64().ok_or(format!("the generator's report has no {name}"))
 }
 
-/// Both servers run, warmed up, through all load rows; only one at a time is not paused.
+/// Both kinds run, warmed up, through all load rows; a single server is paused while it is not its turn.
 pub fn measure_load(options: &Options, kinds: &[Kind], loads: &[Load]) -> Result<Vec<LoadResult>, String> {
-    let servers = warm_servers(options, kinds)?;
+    let mut parties = warm_parties(options, kinds)?;
     let mut results = Vec::new();
     for load in loads {
         let mut rounds: Vec<Vec<Round>> = kinds.iter().map(|_| Vec::new()).collect();
         for number in 0..options.rounds() {
-            for (server, rounds) in servers.iter().zip(&mut rounds) {
-                let what = format!("{} round {} {:?}", load.title(), number + 1, server.kind);
-                let round = alone(server, || {
-                    generator::undisturbed(options, server, &what, || generator::load(options, server, load))
+            for (party, rounds) in parties.iter_mut().zip(&mut rounds) {
+                let what = format!("{} round {} {:?}", load.title(), number + 1, party.kind);
+                let round = party.alone(|party| {
+                    generator::undisturbed(options, party, &what, |party| generator::load(options, party, load))
                 })?;
                 let rate = round.report["ops_per_s"].as_f64().unwrap_or_default();
                 eprintln!("versus: {what}: {rate:.0} operations/s");
@@ -96,43 +102,36 @@ fn figures(options: &Options, load: &Load, rounds: &[Round]) -> Result<Figures, 
     Ok(Figures {
         ops_per_s: of(&|report| number(report, "ops_per_s"))?,
         cpu_s_per_million: of(&|report| number(report, "server_cpu_s_per_million"))?,
+        p50_us: of(&|report| number(&report[load.latency_of()], "p50_us"))?,
         p99_us: of(&|report| number(&report[load.latency_of()], "p99_us"))?,
         generator: of(&|report| number(report, "generator_cpu"))?,
         disturbed: quiet.len() * 2 < rounds.len(),
     })
 }
 
-fn warm_servers(options: &Options, kinds: &[Kind]) -> Result<Vec<Server>, String> {
-    let mut servers = Vec::new();
+fn warm_parties(options: &Options, kinds: &[Kind]) -> Result<Vec<Party>, String> {
+    let mut parties = Vec::new();
     for kind in kinds {
-        let server = Server::start(options, *kind, "load", &options.jvm)?;
+        let party = Party::start(options, *kind, "load", &options.jvm)?;
         eprintln!("versus: warming up {kind:?}");
-        generator::warm_up(options, &server)?;
-        server.pause()?;
-        servers.push(server);
+        generator::warm_up(options, &party)?;
+        party.rest()?;
+        parties.push(party);
     }
-    Ok(servers)
-}
-
-/// Lets a paused server run for a measurement.
-fn alone<T>(server: &Server, measure: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    server.resume()?;
-    let result = measure();
-    server.pause()?;
-    result
+    Ok(parties)
 }
 
 /// Time until all watchers of a znode were told.
 pub fn measure_watchers(options: &Options, kinds: &[Kind]) -> Result<Single, String> {
-    let servers = warm_servers(options, kinds)?;
+    let mut parties = warm_parties(options, kinds)?;
     let mut values: Vec<Vec<f64>> = kinds.iter().map(|_| Vec::new()).collect();
     let count = options.watchers.to_string();
     for _ in 0..options.rounds() {
-        for (server, values) in servers.iter().zip(&mut values) {
-            let what = format!("watchers {:?}", server.kind);
-            let round = alone(server, || {
-                generator::undisturbed(options, server, &what, || {
-                    generator::one_shot(options, server, "watchers", &["--connections", &count])
+        for (party, values) in parties.iter_mut().zip(&mut values) {
+            let what = format!("watchers {:?}", party.kind);
+            let round = party.alone(|party| {
+                generator::undisturbed(options, party, &what, |party| {
+                    generator::one_shot(options, party, "watchers", &["--connections", &count])
                 })
             })?;
             let micros = number(&round.report, "median_us")?;
@@ -149,8 +148,8 @@ pub fn measure_sessions(options: &Options, kinds: &[Kind]) -> Result<Single, Str
     let count = options.sessions.to_string();
     for _ in 0..options.single_rounds() {
         for (kind, values) in kinds.iter().zip(&mut values) {
-            let server = Server::start(options, *kind, "sessions", &options.jvm)?;
-            let report = generator::one_shot(options, &server, "idle-sessions", &["--connections", &count])?;
+            let party = Party::start(options, *kind, "sessions", &options.jvm)?;
+            let report = generator::one_shot(options, &party, "idle-sessions", &["--connections", &count])?;
             let bytes = number(&report, "bytes_per_session")?;
             eprintln!("versus: {count} idle sessions {kind:?}: {bytes:.0} bytes each");
             values.push(bytes);
@@ -165,10 +164,9 @@ pub fn measure_znodes(options: &Options, kinds: &[Kind]) -> Result<Vec<Single>, 
     let (mut resident, mut each, mut clean, mut killed, mut disk) = (empty(), empty(), empty(), empty(), empty());
     for _ in 0..options.single_rounds() {
         for (place, kind) in kinds.iter().enumerate() {
-            let mut server = Server::start(options, *kind, "znodes", &options.jvm_znodes)?;
-            let count = options.znodes.to_string();
-            let more = ["--root", "/znodes", "--keep", "--count", &count, "--value-bytes", "100"];
-            let report = generator::one_shot(options, &server, "load-znodes", &more)?;
+            let mut party = Party::start(options, *kind, "znodes", &options.jvm_znodes)?;
+            let report = load_znodes(options, &party)?;
+            let server = &mut party.servers[0];
             resident[place].push(number(&report, "server_rss_after")? / 1e6);
             each[place].push(number(&report, "bytes_per_znode")?);
             for (hard, values) in [(false, &mut clean), (true, &mut killed)] {
@@ -188,6 +186,53 @@ pub fn measure_znodes(options: &Options, kinds: &[Kind]) -> Result<Vec<Single>, 
         Single::new("restart with them after kill -9, until it serves".into(), "s", kinds, &mut killed),
         Single::new("on disk with them".into(), "MB", kinds, &mut disk),
     ])
+}
+
+fn load_znodes(options: &Options, party: &Party) -> Result<serde_json::Value, String> {
+    let count = options.znodes.to_string();
+    let more = ["--root", "/znodes", "--keep", "--count", &count, "--value-bytes", "100"];
+    generator::one_shot(options, party, "load-znodes", &more)
+}
+
+/// Memory of an ensemble that was just started and does nothing.
+pub fn measure_idle(options: &Options, kinds: &[Kind]) -> Result<Single, String> {
+    let mut values: Vec<Vec<f64>> = kinds.iter().map(|_| Vec::new()).collect();
+    for _ in 0..options.single_rounds() {
+        for (kind, values) in kinds.iter().zip(&mut values) {
+            let party = Party::start(options, *kind, "idle", &options.jvm)?;
+            std::thread::sleep(IDLE);
+            let megabytes = party.resident_bytes()? as f64 / 1e6;
+            eprintln!("versus: three idle servers {kind:?}: {megabytes:.1} MB");
+            values.push(megabytes);
+        }
+    }
+    Ok(Single::new("three idle servers, resident".into(), "MB", kinds, &mut values))
+}
+
+/// How long a follower with an empty disk takes until it serves, in an ensemble with many znodes.
+pub fn measure_fill(options: &Options, kinds: &[Kind]) -> Result<Single, String> {
+    let mut values: Vec<Vec<f64>> = kinds.iter().map(|_| Vec::new()).collect();
+    let mut parties = Vec::new();
+    for kind in kinds {
+        let party = Party::start(options, *kind, "fill", &options.jvm_znodes)?;
+        load_znodes(options, &party)?;
+        parties.push(party);
+    }
+    for round in 0..options.rounds() {
+        for (party, values) in parties.iter_mut().zip(&mut values) {
+            let members = party.servers.len();
+            let place = (party.leader()? + 1 + round % (members - 1)) % members;
+            let follower = &mut party.servers[place];
+            follower.stop(true)?;
+            follower.empty()?;
+            let took = follower.launch()?.as_secs_f64();
+            eprintln!("versus: an empty follower of {:?} serves after {took:.2} s", party.kind);
+            values.push(took);
+            party.wait_until_it_serves()?;
+        }
+    }
+    let title = format!("empty follower, {} znodes of 100 bytes, until it serves", options.znodes);
+    Ok(Single::new(title, "s", kinds, &mut values))
 }
 
 /// Bytes that the files below `dir` occupy.

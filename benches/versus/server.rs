@@ -1,7 +1,8 @@
-//! Starting, pausing and stopping the two servers.
+//! One server process: starting, pausing and stopping it.
 
 use std::fs;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +15,8 @@ use crate::options::{Kind, Options};
 /// How Debian starts its ZooKeeper: this class path, this class.
 const APACHE_CLASS_PATH: &str = "/etc/zookeeper/conf:/usr/share/java/zookeeper.jar";
 const APACHE_MAIN: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+/// How long a server may take to tell its mode.
+const WORD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a server may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -25,36 +28,63 @@ pub struct Server {
     dir: PathBuf,
     command: Vec<String>,
     keep: bool,
+    /// In an ensemble: the number in its `server.N` line.
+    id: Option<usize>,
 }
 
 impl Server {
-    /// Starts a server on an empty data directory and waits until it serves.
-    /// `jvm` are the options of Apache's JVM.
-    pub fn start(options: &Options, kind: Kind, name: &str, jvm: &str) -> Result<Server, String> {
-        let dir = options.dir.join(format!("{name}-{kind:?}").to_lowercase());
+    /// A server on an empty data directory, not started yet. `jvm` are the options of Apache's JVM, `member` is the
+    /// server's id in an ensemble and the lines all its members share.
+    pub fn prepare(
+        options: &Options,
+        kind: Kind,
+        name: &str,
+        jvm: &str,
+        port: u16,
+        member: Option<(usize, &str)>,
+    ) -> Result<Server, String> {
+        let number = member.map_or(String::new(), |(id, _)| id.to_string());
+        let dir = options.dir.join(format!("{name}-{kind:?}{number}").to_lowercase());
         if dir.exists() {
             fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         }
         let data = dir.join("data");
         fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
-        let port = free_port()?;
         let config = dir.join("zoo.cfg");
-        fs::write(&config, zoo_cfg(options, kind, &data, port)).map_err(|e| format!("{}: {e}", config.display()))?;
+        let mut text = zoo_cfg(options, kind, &data, port);
+        if let Some((_, lines)) = member {
+            text.push_str(lines);
+        }
+        fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
         let command = command_line(options, kind, &config, jvm);
-        let mut server = Server { kind, child: None, port, dir, command, keep: options.keep };
-        server.launch()?;
+        let id = member.map(|(id, _)| id);
+        let server = Server { kind, child: None, port, dir, command, keep: options.keep, id };
+        server.write_id()?;
         Ok(server)
+    }
+
+    fn write_id(&self) -> Result<(), String> {
+        let Some(id) = self.id else { return Ok(()) };
+        let path = self.dir.join("data/myid");
+        fs::write(&path, format!("{id}\n")).map_err(|e| format!("{}: {e}", path.display()))
     }
 
     /// Starts the process and waits until it serves; returns how long that took.
     pub fn launch(&mut self) -> Result<Duration, String> {
+        let start = Instant::now();
+        self.spawn()?;
+        self.wait_until_it_serves()?;
+        Ok(start.elapsed())
+    }
+
+    /// Starts the process.
+    pub fn spawn(&mut self) -> Result<(), String> {
         let log = fs::File::options()
             .create(true)
             .append(true)
             .open(self.dir.join("server.log"))
             .map_err(|e| format!("{}: {e}", self.dir.display()))?;
         let errors = log.try_clone().map_err(|e| e.to_string())?;
-        let start = Instant::now();
         // setpriv sees to it that the server dies with us, even if it is stopped.
         let child = Command::new("setpriv")
             .args(["--pdeathsig", "KILL"])
@@ -65,8 +95,34 @@ impl Server {
             .spawn()
             .map_err(|e| format!("cannot start {:?}: {e}", self.kind))?;
         self.child = Some(child);
-        generator::first_read(self).map_err(|e| format!("{e}; see {}", self.dir.join("server.log").display()))?;
-        Ok(start.elapsed())
+        Ok(())
+    }
+
+    /// Waits until a session can be opened and a read is answered.
+    pub fn wait_until_it_serves(&mut self) -> Result<(), String> {
+        generator::first_read(self).map_err(|e| format!("{e}; see {}", self.dir.join("server.log").display()))
+    }
+
+    /// Takes everything but its id away from a member that is down.
+    pub fn empty(&self) -> Result<(), String> {
+        let data = self.dir.join("data");
+        fs::remove_dir_all(&data)
+            .and_then(|()| fs::create_dir_all(&data))
+            .map_err(|e| format!("{}: {e}", data.display()))?;
+        self.write_id()
+    }
+
+    /// Does it say that it leads?
+    pub fn leads(&self) -> bool {
+        let ask = || -> std::io::Result<String> {
+            let mut link = TcpStream::connect(("127.0.0.1", self.port))?;
+            link.set_read_timeout(Some(WORD_PATIENCE))?;
+            link.write_all(b"srvr")?;
+            let mut answer = String::new();
+            link.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().is_ok_and(|answer| answer.contains("Mode: leader"))
     }
 
     pub fn address(&self) -> String {
@@ -124,9 +180,12 @@ impl Drop for Server {
     }
 }
 
-fn free_port() -> Result<u16, String> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(|e| e.to_string())?;
-    Ok(listener.local_addr().map_err(|e| e.to_string())?.port())
+/// Ports that nobody uses, below those the kernel gives to outgoing connections: a member that restarts finds its own again.
+pub fn free_ports(count: usize) -> Result<Vec<u16>, String> {
+    let first = 12_000 + (std::process::id() % 10_000) as u16;
+    let found: Vec<u16> =
+        (first..32_000).filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).take(count).collect();
+    if found.len() == count { Ok(found) } else { Err("no free ports".into()) }
 }
 
 /// The same settings for both: what Apache's sample configuration has, and no limit of connections.

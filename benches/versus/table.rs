@@ -20,11 +20,12 @@ fn ratio(a: Option<f64>, b: Option<f64>) -> String {
     }
 }
 
-/// The load rows: rate and its ratio (ours to Apache's), cost, and latency with its ratio (ours to Apache's).
+/// The load rows: rate and its ratio (ours to Apache's), cost, and latencies with their ratios (ours to Apache's).
 pub fn load(results: &[LoadResult]) -> String {
     let mut text = String::from(
         "| connections x outstanding | Apache | ringkeeper | ratio | Apache CPU-s/M | ringkeeper CPU-s/M \
-         | Apache p99 | ringkeeper p99 | ratio |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|\n",
+         | Apache p50 | ringkeeper p50 | ratio | Apache p99 | ringkeeper p99 | ratio |\n\
+         |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n",
     );
     let (mut disturbed, mut limited) = (false, false);
     for result in results {
@@ -40,16 +41,20 @@ pub fn load(results: &[LoadResult]) -> String {
         disturbed |= both.iter().flatten().any(|figures| figures.disturbed);
         limited |= both.iter().flatten().any(|figures| figures.generator > GENERATOR_LIMIT);
         let cost = both.map(|figures| cell(figures, &|figures| format!("{:.2}", figures.cpu_s_per_million)));
+        let p50 = both.map(|figures| cell(figures, &|figures| micros(figures.p50_us)));
         let p99 = both.map(|figures| cell(figures, &|figures| micros(figures.p99_us)));
         let [apache, ours] = both;
         text += &format!(
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
             result.title,
             shown[0],
             shown[1],
             ratio(ours.map(|f| f.ops_per_s), apache.map(|f| f.ops_per_s)),
             cost[0],
             cost[1],
+            p50[0],
+            p50[1],
+            ratio(ours.map(|f| f.p50_us), apache.map(|f| f.p50_us)),
             p99[0],
             p99[1],
             ratio(ours.map(|f| f.p99_us), apache.map(|f| f.p99_us)),

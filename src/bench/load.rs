@@ -51,7 +51,7 @@ pub struct Outcome {
     pub tally: Tally,
     /// Length of the window in seconds.
     pub seconds: f64,
-    /// Server CPU seconds per second, over the window; resident bytes at its end.
+    /// CPU seconds per second of the servers, over the window; resident bytes at its end.
     pub server: Option<(f64, u64)>,
     /// CPU seconds per second of the load threads, over the window.
     pub own_cpu: f64,
@@ -114,17 +114,18 @@ pub fn run(args: &BenchArgs, root: &str) -> Result<Outcome, String> {
 
 struct Sample {
     at: Instant,
-    /// CPU seconds and resident bytes of the server.
+    /// CPU seconds and resident bytes of the servers.
     server: Option<(f64, u64)>,
     own_cpu: f64,
 }
 
 impl Sample {
     fn take(args: &BenchArgs, thread_ids: &[Arc<AtomicU32>]) -> Result<Sample, String> {
-        let server = args
-            .server_pid
-            .map(|pid| Ok::<_, String>((system::cpu_seconds(pid)?, system::resident_bytes(pid)?)))
-            .transpose()?;
+        let pids = &args.server_pid;
+        let server = match pids.is_empty() {
+            true => None,
+            false => Some((system::cpu_seconds(pids)?, system::resident_bytes(pids)?)),
+        };
         // A thread that has failed is gone, and its failure is what will be reported.
         let own_cpu =
             thread_ids.iter().filter_map(|id| system::thread_cpu_seconds(id.load(Ordering::Relaxed)).ok()).sum();

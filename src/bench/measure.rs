@@ -51,16 +51,16 @@ fn create_all(session: &mut Session, count: u64, path: impl Fn(u64) -> String, d
     )
 }
 
-fn needs_pid(args: &BenchArgs) -> Result<u32, String> {
-    args.server_pid.ok_or("this measurement needs --server-pid".into())
+fn needs_pids(args: &BenchArgs) -> Result<&[u32], String> {
+    if args.server_pid.is_empty() { Err("this measurement needs --server-pid".into()) } else { Ok(&args.server_pid) }
 }
 
 /// How much the server grows by `--connections` idle sessions.
 pub fn idle_sessions(args: &BenchArgs) -> Result<(), String> {
-    let pid = needs_pid(args)?;
+    let pids = needs_pids(args)?;
     let servers = session::resolve(&args.server)?;
     Session::open(&servers, 30_000)?.close()?;
-    let before = settled_memory(pid)?;
+    let before = settled_memory(pids)?;
     let start = Instant::now();
     let mut told = start;
     let sessions = session::open_many(&servers, args.connections, 60_000, |count| {
@@ -70,7 +70,7 @@ pub fn idle_sessions(args: &BenchArgs) -> Result<(), String> {
         }
     })?;
     let took = start.elapsed();
-    let after = settled_memory(pid)?;
+    let after = settled_memory(pids)?;
     let open = sessions.len() as f64;
     drop(sessions);
     report::print_measure(
@@ -88,11 +88,11 @@ pub fn idle_sessions(args: &BenchArgs) -> Result<(), String> {
 }
 
 /// Resident memory once it no longer changes by more than a thousandth in half a second (at most 10 s).
-fn settled_memory(pid: u32) -> Result<u64, String> {
-    let mut last = system::resident_bytes(pid)?;
+fn settled_memory(pids: &[u32]) -> Result<u64, String> {
+    let mut last = system::resident_bytes(pids)?;
     for _ in 0..20 {
         std::thread::sleep(Duration::from_millis(500));
-        let now = system::resident_bytes(pid)?;
+        let now = system::resident_bytes(pids)?;
         if now.abs_diff(last) * 1000 < now {
             return Ok(now);
         }
@@ -245,7 +245,7 @@ fn gather(
 pub fn load_znodes(args: &BenchArgs) -> Result<(), String> {
     const FAN_OUT: u64 = 1000;
     let servers = session::resolve(&args.server)?;
-    let before = args.server_pid.map(settled_memory).transpose()?;
+    let before = needs_pids(args).ok().map(settled_memory).transpose()?;
     let root = args.root();
     let data = plan::value(args.value_bytes);
     let mut session = Session::open(&servers, 30_000)?;
@@ -269,7 +269,7 @@ pub fn load_znodes(args: &BenchArgs) -> Result<(), String> {
     )?;
     let took = start.elapsed().as_secs_f64();
     session.close()?;
-    let after = args.server_pid.map(settled_memory).transpose()?;
+    let after = needs_pids(args).ok().map(settled_memory).transpose()?;
     let mut result = json!({
         "measure": "load-znodes",
         "znodes": args.count,

@@ -77,8 +77,11 @@ Examples:
 A run makes a znode /bench-* for itself and removes it at the end. It fails (exit code 1) if any request
 was answered with an error, out of order, or not at all, and if any connection was lost.
 
-CPU seconds are those of the process --server-pid with all its threads, per million operations. Work that
-the kernel does for it in interrupts or kernel threads is not in that figure.")]
+Connections are spread over all the servers; what goes through one connection alone (preparing, --measure
+load-znodes) goes to the first.
+
+CPU seconds are those of the processes --server-pid with all their threads, per million operations. Work that
+the kernel does for them in interrupts or kernel threads is not in that figure.")]
 pub struct BenchArgs {
     /// Servers as host:port[,host:port...]; connections are spread over them
     #[arg(long, default_value = "127.0.0.1:2181", value_name = "HOST:PORT")]
@@ -119,9 +122,9 @@ pub struct BenchArgs {
     /// Processors to pin the load threads to, like 1 or 2-5; a measurement uses the first
     #[arg(long, value_name = "CPUS")]
     pub cpu: Option<String>,
-    /// Process id of the server, to report its CPU time and memory
-    #[arg(long, value_name = "PID")]
-    pub server_pid: Option<u32>,
+    /// Process id of the server, or of several, to report their CPU time and memory together
+    #[arg(long, value_delimiter = ',', value_name = "PID[,PID...]")]
+    pub server_pid: Vec<u32>,
     /// Session timeout to ask for
     #[arg(long, default_value = "30s", value_parser = parse_duration, value_name = "TIME")]
     pub session_timeout: Duration,

@@ -5,12 +5,12 @@ use std::fs;
 /// Linux reports process times in these units on every architecture it supports (USER_HZ).
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// User and system time a process has used so far, with all its threads, in seconds (proc(5), `stat`).
-pub fn cpu_seconds(pid: u32) -> Result<f64, String> {
-    times_in(&format!("/proc/{pid}/stat"))
+/// User and system time that processes have used so far, with all their threads, in seconds (proc(5), `stat`).
+pub fn cpu_seconds(pids: &[u32]) -> Result<f64, String> {
+    pids.iter().map(|pid| times_in(&format!("/proc/{pid}/stat"))).sum()
 }
 
-/// The same of one thread of this process.
+/// The same of one thread of our own.
 pub fn thread_cpu_seconds(thread: u32) -> Result<f64, String> {
     times_in(&format!("/proc/self/task/{thread}/stat"))
 }
@@ -31,8 +31,12 @@ fn times_in(path: &str) -> Result<f64, String> {
     }
 }
 
-/// Resident memory of a process in bytes (proc(5), `status`, VmRSS).
-pub fn resident_bytes(pid: u32) -> Result<u64, String> {
+/// Resident memory of processes in bytes (proc(5), `status`, VmRSS); what they share counts for each.
+pub fn resident_bytes(pids: &[u32]) -> Result<u64, String> {
+    pids.iter().map(|pid| resident_in(*pid)).sum()
+}
+
+fn resident_in(pid: u32) -> Result<u64, String> {
     let path = format!("/proc/{pid}/status");
     let text = fs::read_to_string(&path).map_err(|e| format!("cannot read {path}: {e}"))?;
     text.lines()
@@ -96,12 +100,12 @@ mod tests {
     #[test]
     fn our_own_process_has_memory_and_time() {
         let pid = std::process::id();
-        assert!(resident_bytes(pid).unwrap() > 100_000);
-        let before = cpu_seconds(pid).unwrap();
+        assert!(resident_bytes(&[pid]).unwrap() > 100_000);
+        let before = cpu_seconds(&[pid]).unwrap();
         let start = std::time::Instant::now();
         while start.elapsed().as_millis() < 100 {
             std::hint::spin_loop();
         }
-        assert!(cpu_seconds(pid).unwrap() > before);
+        assert!(cpu_seconds(&[pid, pid]).unwrap() > 2.0 * before);
     }
 }

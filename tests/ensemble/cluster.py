@@ -25,8 +25,10 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "parity"), str(TESTS / "ensemble")]
 
 import servers  # noqa: E402
-from client import Client  # noqa: E402
-from network import Network  # noqa: E402
+from clock import Clocks  # noqa: E402
+from disk import Disks  # noqa: E402
+from member import Failed, Member, wait_for  # noqa: E402
+from network import Network, usable  # noqa: E402
 
 KINDS = {"a38": "apache38", "a39": "apache39", "rk": "ringkeeper"}
 KINDS |= {kind: kind for kind in servers.TARGETS}
@@ -39,22 +41,6 @@ def kinds(text):
     if unknown:
         raise SystemExit(f"unknown kind {unknown[0]}: a38, a39 or rk")
     return [KINDS[word] for word in text.split(",") if word]
-
-
-class Failed(AssertionError):
-    """The ensemble did not do what it must."""
-
-
-def wait_for(what, condition, seconds, pause=0.05):
-    """Polls until `condition()` is true and returns its value; fails with `what` after `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise Failed(f"not within {seconds} s: {what}")
-        time.sleep(pause)
 
 
 def unused_ports(count):
@@ -72,159 +58,11 @@ def unused_ports(count):
     raise RuntimeError("no free ports")
 
 
-class Member:
-    """One server of the ensemble: its directory, its process, what it says of itself."""
-
-    def __init__(self, cluster, sid, kind, observer, ports):
-        self.cluster, self.sid, self.kind, self.observer = cluster, sid, kind, observer
-        self.client_port, self.quorum_port, self.election_port = ports
-        self.host = cluster.network.address(sid) if cluster.network else "127.0.0.1"
-        self.directory = cluster.directory / f"server{sid}"
-        self.directory.mkdir()
-        self.generation = 0
-        self.data = self.directory / "data0"
-        self.log = self.directory / "server.log"
-        self.cfg = self.directory / "zoo.cfg"
-        self.process, self.paused = None, False
-        # Mismatches an Apache server counted before it served: killed while it recovers, it can count some as it replays its own
-        # log over a fuzzy snapshot, and still end up the same. Whoever expects that sets this once it serves.
-        self.replay_mismatches = 0
-
-    @property
-    def address(self):
-        return self.host, self.client_port
-
-    @property
-    def where(self):
-        return f"{self.host}:{self.client_port}"
-
-    def __repr__(self):
-        return f"{self.sid}({self.kind}{', observer' if self.observer else ''})"
-
-    def line(self):
-        role = ":observer" if self.observer else ""
-        return f"server.{self.sid}={self.host}:{self.quorum_port}:{self.election_port}{role}\n"
-
-    def write_configuration(self):
-        self.data.mkdir(exist_ok=True)
-        (self.data / "myid").write_text(f"{self.sid}\n")
-        self.cfg.write_text(
-            f"clientPort={self.client_port}\nclientPortAddress={self.host}\ndataDir={self.data}\n" + self.cluster.settings
-            + ("peerType=observer\n" if self.observer else "") + "".join(member.line() for member in self.cluster.members))
-
-    def launch(self):
-        """Starts the process on what its directory holds."""
-        self.write_configuration()
-        jvm = [*self.cluster.jvm] if self.kind == "ringkeeper" else [f"-Xmx{self.cluster.heap}", "-Xms16m", *self.cluster.jvm]
-        network = self.cluster.network
-
-        def prepare():
-            servers.die_with_parent()
-            if network:
-                network.enter(self.sid)
-
-        with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
-                servers.command(self.kind, self.cfg, jvm), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=dict(os.environ, JVMFLAGS=" ".join(self.cluster.jvm)), cwd=self.directory, start_new_session=True,
-                preexec_fn=prepare)
-        self.paused, self.replay_mismatches = False, 0
-
-    @property
-    def running(self):
-        return self.process is not None and self.process.poll() is None
-
-    @property
-    def awake(self):
-        return self.running and not self.paused
-
-    def kill(self, sign=signal.SIGKILL):
-        """Ends the process and waits for it; SIGTERM is an operator's stop."""
-        if self.running:
-            if self.paused:
-                self.resume()
-            self.process.send_signal(sign)
-            try:
-                self.process.wait(15)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
-                raise Failed(f"{self} did not end on signal {sign}")
-
-    def stop(self):
-        self.kill(signal.SIGTERM)
-
-    def pause(self):
-        self.process.send_signal(signal.SIGSTOP)
-        # The signal is on its way until every thread has taken it.
-        wait_for(f"{self} stands still", self._is_stopped, 10)
-        self.paused = True
-
-    def _is_stopped(self):
-        for stat in Path(f"/proc/{self.process.pid}/task").glob("*/stat"):
-            if stat.read_text().rsplit(")", 1)[1].split()[0] not in "TZ":
-                return False
-        return True
-
-    def resume(self):
-        self.process.send_signal(signal.SIGCONT)
-        self.paused = False
-
-    def empty(self):
-        """Takes everything away from a member that is down; it will come back with nothing but its id."""
-        for entry in self.data.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-    def word(self, word, timeout=2.0):
-        return servers.four_letter_word(self.client_port, word, timeout=timeout, host=self.host).decode(errors="replace")
-
-    def status(self):
-        """(mode, zxid) as `srvr` says, None while it does not serve."""
-        if not self.awake:
-            return None
-        fields = dict(line.split(": ", 1) for line in self.word("srvr").splitlines() if ": " in line)
-        if "Mode" not in fields or "Zxid" not in fields:
-            return None
-        return fields["Mode"].strip(), int(fields["Zxid"], 16)
-
-    @property
-    def mode(self):
-        status = self.status()
-        return status and status[0]
-
-    def monitor(self):
-        """`mntr` as a dictionary."""
-        return dict(line.split("\t", 1) for line in self.word("mntr", 5.0).splitlines() if "\t" in line)
-
-    def mismatches(self):
-        """How many txns did not lead to the digest they carry, as a Java member counts them since its start; it must count."""
-        if self.kind == "ringkeeper":
-            return 0
-        told = self.monitor()
-        if not told and not self.status():
-            # It went out of service just now; it has to say so when all is at rest.
-            return None
-        if "zk_digest_mismatches_count" not in told:
-            raise Failed(f"{self} does not say how many digest mismatches it has seen")
-        return int(float(told["zk_digest_mismatches_count"]))
-
-    def digests(self):
-        """The digests of `hash`: zxid to digest, one for every 128th zxid."""
-        answer = [line.split(": ") for line in self.word("hash", 5.0).splitlines() if ": " in line]
-        return {int(zxid, 16): int(digest) for zxid, digest in answer}
-
-    def connect(self, timeout_ms=20000, **more):
-        """A plain client on this member alone."""
-        return Client(self.address, timeout_ms, **more)
-
-    def tail(self):
-        return self.log.read_text(errors="replace")[-1500:] if self.log.exists() else ""
-
-
 class Cluster:
-    """Members 1, 2, 3, ...: the voters first, then the observers. `namespaces` gives each a network that can be cut."""
+    """Members 1, 2, 3, ...: the voters first, then the observers. With `hurtable` each has, as far as this machine allows, a network that
+    can be cut, a disk that can be slowed down and clocks that can be moved."""
 
-    def __init__(self, voters, observers=(), tick=2000, init=10, sync=5, settings="", heap="256m", jvm=(), namespaces=False,
+    def __init__(self, voters, observers=(), tick=2000, init=10, sync=5, settings="", heap="256m", jvm=(), hurtable=False,
                  prealloc=1024):
         self.tick, self.sync, self.init = tick, sync, init
         self.heap, self.jvm = heap, list(jvm)
@@ -235,13 +73,20 @@ class Cluster:
         everyone = [*voters, *observers]
         servers.install("debian", *(["venv", "jars39"] if "apache39" in everyone else []))
         self.directory = Path(tempfile.mkdtemp(prefix="ringkeeper-ensemble-"))
-        self.network = Network(len(everyone)) if namespaces else None
-        ports = [] if namespaces else unused_ports(3 * len(everyone))
+        self.network = Network(len(everyone)) if hurtable and usable() else None
+        self.disks = Disks(len(everyone)) if hurtable else None
+        self.clocks = Clocks(self.directory) if hurtable else None
+        ports = [] if self.network else unused_ports(3 * len(everyone))
         self.members = []
         _open.add(self)
         for at, kind in enumerate(everyone):
-            mine = (2181, 2888, 3888) if namespaces else ports[3 * at:3 * at + 3]
+            mine = (2181, 2888, 3888) if self.network else ports[3 * at:3 * at + 3]
             self.members.append(Member(self, at + 1, kind, at >= len(voters), mine))
+
+    @property
+    def grips(self):
+        """What holds the members' surroundings, for each process to be put into."""
+        return [grip for grip in (self.network, self.disks, self.clocks) if grip]
 
     def __enter__(self):
         try:
@@ -280,8 +125,8 @@ class Cluster:
             if member.process and member.process.poll() is None:
                 member.process.kill()
                 member.process.wait()
-        if self.network:
-            self.network.close()
+        for grip in self.grips:
+            grip.close()
         for member in self.members:
             if member.data.is_mount():
                 subprocess.run(["umount", "-l", str(member.data)], capture_output=True)

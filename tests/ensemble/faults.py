@@ -3,14 +3,15 @@
     tests/ensemble/faults.py rk,rk,rk [--observers rk] [--seconds 60] [--seed 1] [--faults kill,pause,...]
 
 Faults: kill -9, stop, pause (SIGSTOP), stutter, cuts of the network in one or both directions between members or towards the clients,
-a full disk, a lost one, everybody killed at once. After each fault all is mended and the ensemble must acknowledge writes again within a bound. At the
-end every acknowledged write is readable, the history is in order (history.py), ephemerals are exactly those of living sessions, and all
-members agree. Cuts need root and network namespaces; without them the verdict says so. Ends with a line `faults: ...`.
+a full disk, a slow disk, a lost one, everybody killed at once, a wall clock that jumps (by seconds or years, either way), a machine
+that was just booted or has been up for years. The clients are of two kinds, kazoo (workers.py) and the Rust crate `zookeeper-client`
+(recorder.py). After each fault all is mended and the ensemble must acknowledge writes again within a bound. At the end every
+acknowledged write is readable, the history is in order (history.py), ephemerals are exactly those of living sessions, and all members
+agree. Much of this needs root: what this machine does not allow is said in the verdict. Ends with a line `faults: ...`.
 """
 
 import argparse
 import random
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,10 +26,13 @@ if __name__ == "__main__":
 import network  # noqa: E402
 import workers as load  # noqa: E402
 from cluster import Cluster, Failed, kinds, limit_seconds, wait_for  # noqa: E402
+from disk import mount_small  # noqa: E402
 from history import History  # noqa: E402
+from recorder import Recorder  # noqa: E402
 
-SMALL_DISK = "96m"
 RECOVERY_SECONDS = 45.0
+# Many snapshots, and only the last ones kept: each start purges.
+SETTINGS = "snapCount=2000\nautopurge.purgeInterval=1\nautopurge.snapRetainCount=3\n"
 
 
 class Nemesis:
@@ -41,8 +45,17 @@ class Nemesis:
                  "all": self.kill_all, "flap": self.flap, "stutter": self.stutter}
         if cluster.network:
             every |= {"isolate": self.isolate, "oneway": self.one_way, "pair": self.pair, "clients": self.cut_clients}
-        if small_disk(cluster):
+        if cluster[1].data.is_mount():
             every["disk"] = self.fill_disk
+        self.slowable = [member for member in cluster.members if cluster.disks.can_slow_down(member.sid, member.data)]
+        if self.slowable:
+            every["slow"] = self.slow_disk
+        if cluster.clocks.wall:
+            every["clock"] = self.move_clock
+        if cluster.clocks.monotonic:
+            every["boot"] = self.boot
+        # What this machine does not allow.
+        self.missing = sorted({"isolate", "oneway", "pair", "clients", "disk", "slow", "clock", "boot"} - set(every))
         unknown = set(allowed or ()) - set(every)
         if unknown:
             raise SystemExit(f"cannot do {', '.join(sorted(unknown))} here; what can be done: {', '.join(every)}")
@@ -58,10 +71,13 @@ class Nemesis:
         while time.monotonic() < deadline:
             # Every fault once, then as the dice fall.
             name = order[done] if done < len(order) else self.dice.choice(order)
-            begun = time.monotonic()
-            told = self.faults[name]()
-            self.mend()
-            recovered = self.recover(time.monotonic())
+            begun, told = time.monotonic(), "under way"
+            try:
+                told = self.faults[name]()
+                self.mend()
+                recovered = self.recover(time.monotonic())
+            except Failed as reason:
+                raise Failed(f"{name} {told}: {reason}") from None
             self.counts[name] += 1
             done += 1
             self.slowest = max(self.slowest, recovered)
@@ -75,6 +91,7 @@ class Nemesis:
     def mend(self):
         if self.cluster.network:
             self.cluster.network.heal()
+        self.cluster.disks.heal()
         filler = self.cluster[1].data / "filler"
         filler.unlink(missing_ok=True)
         for member in self.cluster.members:
@@ -224,16 +241,37 @@ class Nemesis:
         victim.kill()
         return told
 
+    def slow_disk(self):
+        """A disk that takes a handful of writes per second: the leader's half of the time; now and then two, which leaves no quick quorum."""
+        victims = self.dice.sample(self.slowable, len(self.slowable))
+        if self.dice.random() < 0.5:
+            leader = self.current_leader()
+            victims.sort(key=lambda member: member is not leader)
+        victims = victims[:self.dice.choice((1, 1, 2))]
+        writes_per_second = self.dice.choice((2, 6, 20, 60))
+        for victim in victims:
+            self.cluster.disks.slow_down(victim.sid, victim.data, writes_per_second)
+        self.last(1, 2.5 * self.detection)
+        return f"{', '.join(map(repr, victims))}: {writes_per_second} writes a second"
 
-def small_disk(cluster):
-    return cluster[1].data.is_mount()
+    def move_clock(self):
+        """The wall clock of one server jumps; half of the time it jumps back, else it stays there."""
+        victim = self.victim()
+        seconds = self.dice.choice((-1, 1)) * 10 ** self.dice.uniform(-0.5, 8.5)
+        self.cluster.clocks.move_wall(victim.sid, seconds)
+        self.last(0.2, 2)
+        back = self.dice.random() < 0.5
+        if back:
+            self.cluster.clocks.move_wall(victim.sid, 0)
+        return f"{victim} by {seconds:+.1f} s{' and back' if back else ''}"
 
-
-def mount_small_disk(cluster):
-    """A disk of its own for member 1; false where nothing can be mounted."""
-    cluster[1].data.mkdir()
-    return subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "none", str(cluster[1].data)],
-                          capture_output=True).returncode == 0
+    def boot(self):
+        """A server comes back on a machine whose monotonic clock has just begun, or has run for a long time."""
+        victim, age = self.victim(), self.dice.choice((0.0, 10 ** self.dice.uniform(0, 8.5)))
+        victim.kill()
+        self.cluster.clocks.boot(victim.sid, age)
+        self.last(0, 1)
+        return f"{victim}, {age:.0f} s after its machine"
 
 
 def main():
@@ -243,21 +281,23 @@ def main():
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--tick", type=int, default=400)
-    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--clients", type=int, default=6, help="kazoo clients")
+    parser.add_argument("--crate-clients", type=int, default=4, help="clients of the Rust crate zookeeper-client; 0 for none")
     parser.add_argument("--faults", type=lambda text: text.split(","))
     options = parser.parse_args()
     servers.exit_on_signal()
     limit_seconds(int(options.seconds * 1.2) + 300)
     started = time.monotonic()
-    namespaces = network.usable()
     names = "+".join(options.voters) + (f", observers {'+'.join(options.observers)}" if options.observers else "")
-    print(f"faults: {names}, seed {options.seed}, {options.seconds:.0f} s{'' if namespaces else ', no namespaces here: no cuts'}", flush=True)
-    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings="snapCount=2000\n", namespaces=namespaces,
+    print(f"faults: {names}, seed {options.seed}, {options.seconds:.0f} s", flush=True)
+    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings=SETTINGS, hurtable=True,
                       prealloc=64)
-    mounted = mount_small_disk(cluster)
+    mount_small(cluster[1].data)
     history = History()
     everybody = [load.Worker(number, cluster.hosts, history, options.seed, timeout=18 * options.tick / 1000)
                  for number in range(options.clients)]
+    if options.crate_clients:
+        everybody.append(Recorder(cluster.hosts, options.crate_clients, history, options.seed, timeout=18 * options.tick / 1000))
     try:
         with cluster:
             with cluster.leader().connect() as client:
@@ -273,7 +313,7 @@ def main():
     faults = ", ".join(f"{count} {name}" for name, count in sorted(nemesis.counts.items()))
     print(f"faults: {names}: seed {options.seed}: {faults}; {told}; slowest recovery {nemesis.slowest:.1f} s, "
           f"{f'{nemesis.replayed} digest mismatches in replays of Apache servers, ' if nemesis.replayed else ''}"
-          f"{'' if namespaces else 'NO CUTS, '}{'' if mounted else 'NO FULL DISK, '}{time.monotonic() - started:.0f} s")
+          f"{f'NOT POSSIBLE HERE: {nemesis.missing}, ' if nemesis.missing else ''}{time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

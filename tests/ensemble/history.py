@@ -6,17 +6,23 @@ that order against real time, against what was read, and against each session's 
 
   - writes have one order consistent with real time: acknowledged before another began means a smaller zxid
   - a register's versions are its writes in zxid order: no version twice, none without a write to explain it
-  - a read returns a write of that register, never older than what its session already knew
+  - a read returns a write of that register
+  - within a session each answer follows the ones before it: a write has a greater zxid than all the session had seen, a read is never
+    older than what it had seen
   - sequence names are unique and follow their zxids
+  - what was made is there unless it was deleted, and what was deleted stays away
 """
 
 import bisect
 import threading
 from collections import defaultdict, namedtuple
 
-Write = namedtuple("Write", "path value outcome session began ended zxid version")
-Read = namedtuple("Read", "path value session began ended zxid version known synced")
-Made = namedtuple("Made", "path outcome session began ended zxid")
+# `number` says which request of its session it was: sent in this order, and so answered in this order.
+Write = namedtuple("Write", "path value outcome session number began ended zxid version")
+Read = namedtuple("Read", "path value session number began ended zxid version synced")
+Made = namedtuple("Made", "path outcome session number began ended zxid")
+# A sequence node or an ephemeral deleted by whoever made it.
+Gone = namedtuple("Gone", "path outcome session number began ended")
 
 
 class Violation(AssertionError):
@@ -28,7 +34,7 @@ class History:
 
     def __init__(self):
         self.lock = threading.Lock()
-        self.writes, self.reads, self.sequence, self.ephemerals = [], [], [], []
+        self.writes, self.reads, self.sequence, self.ephemerals, self.gone = [], [], [], [], []
         self.acknowledged = 0
         self.last_acknowledged = 0.0
 
@@ -54,7 +60,7 @@ class History:
         return len(stale)
 
     def _real_time(self):
-        ok = [write for write in self.writes if write.outcome == "ok"] + [made for made in self.sequence if made.outcome == "ok"]
+        ok = [entry for entry in (*self.writes, *self.sequence, *self.ephemerals) if entry.outcome == "ok"]
         owners = {}
         for write in ok:
             if write.zxid in owners:
@@ -114,11 +120,26 @@ class History:
                 zxids[write.path].append(write.zxid)
         for path in zxids.values():
             path.sort()
+        sessions = defaultdict(list)
+        for entry in (*self.writes, *self.sequence, *self.ephemerals):
+            if entry.outcome == "ok":
+                sessions[entry.session].append(entry)
         for read in self.reads:
-            order = zxids[read.path]
-            at = bisect.bisect_right(order, read.known)
-            if at and read.zxid < order[at - 1]:
-                raise Violation(f"{read}: its session knew {read.known:#x}, so at least {order[at - 1]:#x} was due")
+            sessions[read.session].append(read)
+        # A kazoo client between two sessions does not know whose request it was.
+        sessions.pop(0, None)
+        for entries in sessions.values():
+            known, last = 0, None
+            for entry in sorted(entries, key=lambda entry: entry.number):
+                if not isinstance(entry, Read):
+                    if entry.zxid <= known:
+                        raise Violation(f"{entry} follows {last} in its session, which knew {known:#x} by then")
+                else:
+                    order = zxids[entry.path]
+                    at = bisect.bisect_right(order, known)
+                    if at and entry.zxid < order[at - 1]:
+                        raise Violation(f"{entry}: its session knew {known:#x}, so at least {order[at - 1]:#x} was due; before it {last}")
+                known, last = max(known, entry.zxid), entry
 
     def _synced(self):
         ok = sorted((write for write in self.writes if write.outcome == "ok"), key=lambda write: write.ended)
@@ -137,27 +158,36 @@ class History:
 
     def _sequence(self, names):
         ok = sorted((made for made in self.sequence if made.outcome == "ok"), key=lambda made: made.zxid)
-        last = ""
+        last, gone = "", self._gone()
         for made in ok:
-            if names.get(made.path) != made.zxid:
-                raise Violation(f"{made} is {names.get(made.path)} at the end")
+            zxid = names.get(made.path)
+            if zxid != made.zxid and not (zxid is None and gone.get(made.path)) or zxid and gone.get(made.path) == "ok":
+                raise Violation(f"{made}, deletion {gone.get(made.path)}, is {names.get(made.path)} at the end")
             if made.path <= last:
                 raise Violation(f"{made} follows {last}")
             last = made.path
         unsure = sum(made.outcome == "info" for made in self.sequence)
-        if len(names) > len(ok) + unsure:
-            raise Violation(f"{len(names)} sequence nodes, {len(ok)} acknowledged and {unsure} unsure")
+        known = {made.path for made in ok}
+        if len(names.keys() - known) > unsure:
+            raise Violation(f"{len(names)} sequence nodes, {len(known & names.keys())} of them acknowledged and {unsure} unsure")
         by_zxid = sorted(names, key=names.get)
         if by_zxid != sorted(names):
             raise Violation("sequence names are not in the order of their zxids")
 
+    def _gone(self):
+        """What was deleted, and whether that is sure: path to outcome."""
+        return {gone.path: gone.outcome for gone in self.gone if gone.outcome != "fail"}
+
     def check_ephemerals(self, nodes, live):
         """`nodes`: path to owner, as read at rest; `live`: the sessions that live. Ephemerals iff live session, none lost."""
+        gone = self._gone()
         for path, owner in nodes.items():
             if owner not in live:
                 raise Violation(f"{path} belongs to {owner:#x}, which is gone")
+            if gone.get(path) == "ok":
+                raise Violation(f"{path} is there though it was deleted")
         for made in self.ephemerals:
-            if made.session in live and made.outcome == "ok" and nodes.get(made.path) != made.session:
+            if made.session in live and made.outcome == "ok" and nodes.get(made.path) != made.session and made.path not in gone:
                 raise Violation(f"{made} is not there though its session lives")
         every = {made.path for made in self.ephemerals}
         strange = set(nodes) - every

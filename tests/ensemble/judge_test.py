@@ -3,7 +3,7 @@
     python3 tests/ensemble/judge_test.py
 """
 
-from history import History, Made, Read, Violation, Write
+from history import Gone, History, Made, Read, Violation, Write
 
 R = "/load/registers/0"
 NAME = "/load/sequence/n-%010d"
@@ -13,24 +13,24 @@ def sound():
     """Two sessions, one register, an unsure write that happened, a sequence, an ephemeral."""
     history = History()
     for write in (
-        Write(R, b"1:1", "ok", 1, 0.0, 0.1, 10, 1),
-        Write(R, b"2:1", "ok", 2, 0.2, 0.3, 11, 2),
-        Write(R, b"1:2", "info", 1, 0.4, 0.9, 0, 0),
-        Write(R, b"2:2", "fail", 2, 0.5, 0.6, 0, 0),
-        Write(R, b"2:3", "ok", 2, 1.0, 1.1, 14, 4),
+        Write(R, b"1:1", "ok", 1, 2, 0.0, 0.1, 10, 1),
+        Write(R, b"2:1", "ok", 2, 1, 0.2, 0.3, 11, 2),
+        Write(R, b"1:2", "info", 1, 3, 0.4, 0.9, 0, 0),
+        Write(R, b"2:2", "fail", 2, 3, 0.5, 0.6, 0, 0),
+        Write(R, b"2:3", "ok", 2, 4, 1.0, 1.1, 14, 4),
     ):
         history.add(history.writes, write)
     for read in (
-        Read(R, b"", 1, -0.2, -0.1, 5, 0, 0, None),
-        Read(R, b"2:1", 2, 0.35, 0.36, 11, 2, 11, None),
-        Read(R, b"1:2", 1, 0.95, 0.96, 12, 3, 10, None),
-        Read(R, b"2:3", 1, 1.3, 1.4, 14, 4, 12, 1.2),
-        Read(R, b"1:2", 3, 1.3, 1.4, 12, 3, 0, None),
+        Read(R, b"", 1, 1, -0.2, -0.1, 5, 0, None),
+        Read(R, b"2:1", 2, 2, 0.35, 0.36, 11, 2, None),
+        Read(R, b"1:2", 1, 4, 0.95, 0.96, 12, 3, None),
+        Read(R, b"2:3", 1, 5, 1.3, 1.4, 14, 4, 1.2),
+        Read(R, b"1:2", 3, 1, 1.3, 1.4, 12, 3, None),
     ):
         history.add(history.reads, read)
-    history.add(history.sequence, Made(NAME % 0, "ok", 1, 2.0, 2.1, 20))
-    history.add(history.sequence, Made(NAME % 1, "ok", 2, 2.2, 2.3, 21))
-    history.add(history.ephemerals, Made("/load/ephemerals/a", "ok", 1, 3.0, 3.1, 30))
+    history.add(history.sequence, Made(NAME % 0, "ok", 1, 6, 2.0, 2.1, 20))
+    history.add(history.sequence, Made(NAME % 1, "ok", 2, 5, 2.2, 2.3, 21))
+    history.add(history.ephemerals, Made("/load/ephemerals/a", "ok", 1, 7, 3.0, 3.1, 30))
     final = {R: (b"2:3", 4, 14)}
     names = {NAME % 0: 20, NAME % 1: 21}
     return history, final, names
@@ -57,11 +57,16 @@ SPOILT = {
     "another value under a known version": lambda h, f, n: change(h.reads, 1, value=b"1:2"),
     "an unsure write read at two zxids": lambda h, f, n: change(h.reads, 4, zxid=13),
     "an unsure write out of order": lambda h, f, n: (change(h.reads, 2, zxid=15), change(h.reads, 4, zxid=15)),
-    "a read older than its session knew": lambda h, f, n: change(h.reads, 4, known=14),
+    "a read older than its session knew": lambda h, f, n: change(h.reads, 4, session=2, number=5),
+    "a read older than one before it in a pipeline": lambda h, f, n: change(h.reads, 4, session=1, number=6, began=1.3, ended=1.4),
+    "a write that overtook one of its session": lambda h, f, n: change(h.writes, 4, number=1),
+    "an ephemeral that overtook a write of its session": lambda h, f, n: change(h.ephemerals, 0, session=2, number=3),
+    "an ephemeral with the zxid of a write": lambda h, f, n: change(h.ephemerals, 0, zxid=14),
     "a sync that misses": lambda h, f, n: change(h.reads, 4, synced=1.2),
     "more writes than were sent": lambda h, f, n: f.update({R: (b"1:2", 9, 19)}),
     "a sequence node lost": lambda h, f, n: n.pop(NAME % 0),
     "a sequence number against its zxid": lambda h, f, n: (change(h.sequence, 0, zxid=22), n.update({NAME % 0: 22})),
+    "a sequence node deleted and there": lambda h, f, n: h.gone.append(Gone(NAME % 0, "ok", 1, 8, 4.0, 4.1)),
     "a sequence node nobody made": lambda h, f, n: n.update({NAME % 2: 40}),
 }
 
@@ -90,6 +95,14 @@ def main():
     assert judged(SPOILT["a sync that misses"], strict=False) == 1
     sound()[0].check_ephemerals({"/load/ephemerals/a": 1}, {1})
     sound()[0].check_ephemerals({}, {2})
+    # Deleted for sure, or perhaps.
+    history, final, names = sound()
+    for outcome in ("ok", "info"):
+        history.gone = [Gone(path, outcome, 1, 8, 4.0, 4.1) for path in (NAME % 0, "/load/ephemerals/a")]
+        history.judge(final, {NAME % 1: 21}, True)
+        history.check_ephemerals({}, {1})
+    history.judge(final, names, True)
+    assert condemned(lambda: judged(lambda h, f, n: (h.gone.append(Gone(NAME % 0, "fail", 1, 8, 4.0, 4.1)), n.pop(NAME % 0))))
     for name, (nodes, live) in EPHEMERALS.items():
         assert condemned(lambda: sound()[0].check_ephemerals(nodes, live)), f"not found: an ephemeral {name}"
         found += 1

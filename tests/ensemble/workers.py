@@ -1,7 +1,6 @@
 """Clients under load: kazoo sessions that write registers, count by compare-and-set, draw sequence numbers and hold ephemerals.
 
-Each worker is a thread with a kazoo client over all the members. What it did goes into the history, with what its session knew before
-each read. A worker that loses its session starts over with the next one, as any application does.
+Each worker is a thread with a kazoo client over all the members. What it did goes into the history. A worker that loses its session starts over with the next one, as any application does.
 """
 
 import logging
@@ -14,22 +13,28 @@ from kazoo.exceptions import BadVersionError, ConnectionLoss, KazooException, No
 from kazoo.handlers.threading import KazooTimeoutError
 from kazoo.protocol.states import KazooState
 
-from history import Made, Read, Write
+from history import Gone, Made, Read, Violation, Write
 
 logging.getLogger("kazoo").setLevel(logging.CRITICAL)
 UNSURE = (ConnectionLoss, SessionExpiredError, OperationTimeoutError, KazooTimeoutError, KazooException)
 ROOT = "/load"
+# So many of the nodes it made a worker leaves alone; beyond that it deletes as many as it makes.
+KEPT = 30
 
 
 class Worker(threading.Thread):
     """One session at a time, until `stop()`."""
 
+    fired = 0
+
     def __init__(self, number, hosts, history, seed, registers=8, timeout=8.0, pause=0.008):
         super().__init__(daemon=True)
-        self.number, self.history, self.registers, self.pause = number, history, registers, pause
+        self.history, self.registers, self.pause = history, registers, pause
+        self.name = f"k{number}"
         self.dice = random.Random(f"{seed}/{number}")
         self.ending = threading.Event()
-        self.session, self.known, self.lost, self.values, self.trouble = 0, 0, 0, 0, None
+        self.mine = []
+        self.session, self.number, self.lost, self.values, self.trouble = 0, 0, 0, 0, None
         self.kazoo = KazooClient(
             hosts=hosts, timeout=timeout, randomize_hosts=True,
             connection_retry={"max_tries": -1, "delay": 0.02, "backoff": 1.5, "max_delay": 0.3, "max_jitter": 0.1},
@@ -49,7 +54,7 @@ class Worker(threading.Thread):
         self.ending.set()
         self.join(60)
         if self.is_alive():
-            raise AssertionError(f"worker {self.number} does not end")
+            raise AssertionError(f"worker {self.name} does not end")
         if self.trouble:
             raise self.trouble
 
@@ -59,14 +64,25 @@ class Worker(threading.Thread):
         self.kazoo.close()
 
     def current(self):
-        """The session right now; what the last one knew is forgotten with it."""
-        session = self.kazoo.client_id[0] if self.kazoo.client_id else 0
-        if session != self.session:
-            self.session, self.known = session, 0
-        return session
+        """The session right now."""
+        self.session = self.kazoo.client_id[0] if self.kazoo.client_id else 0
+        return self.session
+
+    @property
+    def connected(self):
+        return self.kazoo.connected
+
+    def sessions(self):
+        return {self.current()}
+
+    def begun(self):
+        """For a request that is about to be sent: its session, its number, the time."""
+        self.number += 1
+        return self.current(), self.number, time.monotonic()
 
     def run(self):
         operations = [self.write] * 4 + [self.read] * 4 + [self.count] * 2 + [self.draw] * 2 + [self.hold, self.read_synced]
+        operations += [self.drop] * 3
         try:
             while not self.ending.is_set():
                 if not self.kazoo.connected:
@@ -81,36 +97,30 @@ class Worker(threading.Thread):
         return f"{ROOT}/registers/{self.dice.randrange(self.registers)}"
 
     def _write(self, path, value, version=-1):
-        session, began = self.current(), time.monotonic()
+        begun = self.begun()
         try:
             stat = self.kazoo.set_async(path, value, version).get(timeout=30)
         except BadVersionError:
-            self.history.add(self.history.writes, Write(path, value, "fail", session, began, time.monotonic(), 0, 0))
+            self.history.add(self.history.writes, Write(path, value, "fail", *begun, time.monotonic(), 0, 0))
             return
         except UNSURE:
-            self.history.add(self.history.writes, Write(path, value, "info", session, began, time.monotonic(), 0, 0))
+            self.history.add(self.history.writes, Write(path, value, "info", *begun, time.monotonic(), 0, 0))
             return
-        ended = time.monotonic()
-        self.history.add(self.history.writes, Write(path, value, "ok", session, began, ended, stat.mzxid, stat.version))
-        if self.current() == session:
-            self.known = max(self.known, stat.mzxid)
+        self.history.add(self.history.writes, Write(path, value, "ok", *begun, time.monotonic(), stat.mzxid, stat.version))
 
     def write(self):
         self.values += 1
-        self._write(self.register(), f"{self.number}:{self.values}".encode())
+        self._write(self.register(), f"{self.name}:{self.values}".encode())
 
     def read(self, path=None, synced=None):
-        path, session = path or self.register(), self.current()
-        known, began = self.known, time.monotonic()
+        path, begun = path or self.register(), self.begun()
         try:
             value, stat = self.kazoo.get_async(path).get(timeout=30)
         except UNSURE:
             return None
-        if self.current() != session:
+        if self.current() != begun[0]:
             return None
-        self.history.add(self.history.reads, Read(
-            path, value, session, began, time.monotonic(), stat.mzxid, stat.version, known, synced))
-        self.known = max(self.known, stat.mzxid)
+        self.history.add(self.history.reads, Read(path, value, *begun, time.monotonic(), stat.mzxid, stat.version, synced))
         return value, stat
 
     def read_synced(self):
@@ -127,27 +137,47 @@ class Worker(threading.Thread):
         seen = self.read(path)
         if seen:
             # The value says who counted, so that it is unique; the number in it must be the version it makes.
-            self._write(path, f"{seen[1].version + 1}:{self.number}:{self.values}".encode(), seen[1].version)
+            self._write(path, f"{seen[1].version + 1}:{self.name}:{self.values}".encode(), seen[1].version)
             self.values += 1
 
     def _create(self, path, **how):
-        session, began = self.current(), time.monotonic()
+        begun = self.begun()
         try:
             made, stat = self.kazoo.create_async(path, b"", include_data=True, **how).get(timeout=30)
         except UNSURE:
-            return Made(path, "info", session, began, time.monotonic(), 0)
-        return Made(made, "ok", stat.ephemeralOwner or session, began, time.monotonic(), stat.czxid)
+            return Made(path, "info", *begun, time.monotonic(), 0)
+        return Made(made, "ok", stat.ephemeralOwner or begun[0], *begun[1:], time.monotonic(), stat.czxid)
 
     def draw(self):
-        made = self._create(f"{ROOT}/sequence/n-", sequence=True)
-        self.history.add(self.history.sequence, made)
-        if made.outcome == "ok" and made.session == self.current():
-            self.known = max(self.known, made.zxid)
+        self._made(self.history.sequence, self._create(f"{ROOT}/sequence/n-", sequence=True))
 
     def hold(self):
         self.values += 1
-        made = self._create(f"{ROOT}/ephemerals/{self.number}-{self.values}", ephemeral=True)
-        self.history.add(self.history.ephemerals, made)
+        self._made(self.history.ephemerals, self._create(f"{ROOT}/ephemerals/{self.name}-{self.values}", ephemeral=True))
+
+    def _made(self, where, made):
+        self.history.add(where, made)
+        if made.outcome == "ok":
+            self.mine.append(made)
+
+    def drop(self):
+        """Deletes one of its own nodes; an ephemeral only in the session that made it, so that it has to be there."""
+        if len(self.mine) < KEPT:
+            return
+        made = self.mine.pop(self.dice.randrange(len(self.mine)))
+        begun = self.begun()
+        if "/ephemerals/" in made.path and made.session != begun[0]:
+            return
+        outcome = "ok"
+        try:
+            self.kazoo.delete_async(made.path).get(timeout=30)
+        except NoNodeError:
+            if "/ephemerals/" not in made.path or self.current() == made.session:
+                raise Violation(f"{made} is not there any more") from None
+            return
+        except UNSURE:
+            outcome = "info"
+        self.history.add(self.history.gone, Gone(made.path, outcome, *begun, time.monotonic()))
 
 
 def prepare(client, registers=8):
@@ -194,11 +224,11 @@ def judge(cluster, workers, history, strict_sync):
         worker.stop()
     cluster.settle(90)
     limit = time.monotonic() + 60
-    while not all(worker.kazoo.connected for worker in workers):
+    while not all(worker.connected for worker in workers):
         if time.monotonic() > limit:
             raise AssertionError("a worker finds no server")
         time.sleep(0.05)
-    live = {worker.current() for worker in workers}
+    live = set().union(*(worker.sessions() for worker in workers))
     # Sessions that were lost on the way expire within their timeout and two ticks.
     limit = time.monotonic() + 20 + 20 * cluster.tick / 1000 + 4
     while not set(held(cluster.leader()).values()) <= live and time.monotonic() < limit:
@@ -209,9 +239,10 @@ def judge(cluster, workers, history, strict_sync):
     stale = history.judge(final, names, strict_sync)
     history.check_ephemerals(held(cluster.leader()), live)
     half = workers[::2]
+    gone = set().union(*(worker.sessions() for worker in half))
     for worker in half:
         worker.close()
-    live -= {worker.session for worker in half}
+    live -= gone
     cluster.settle()
     for member in cluster.awake():
         history.check_ephemerals(held(member), live)
@@ -221,7 +252,10 @@ def judge(cluster, workers, history, strict_sync):
     if held(cluster.leader()):
         raise AssertionError("ephemerals are left though every session was closed")
     cluster.check_digests()
-    lost = sum(worker.lost for worker in workers)
+    lost, fired = sum(worker.lost for worker in workers), sum(worker.fired for worker in workers)
     unsure = sum(write.outcome == "info" for write in history.writes)
-    return (f"{history.acknowledged} acknowledged writes, {len(history.reads)} reads, {unsure} unsure, {len(history.sequence)} sequence "
-            f"nodes, {len(history.ephemerals)} ephemerals, {lost} sessions lost" + (f", {stale} stale syncs" if stale else ""))
+    told = [f"{history.acknowledged} acknowledged writes", f"{len(history.reads)} reads", f"{unsure} unsure",
+            f"{len(history.sequence)} sequence nodes", f"{len(history.ephemerals)} ephemerals", f"{len(history.gone)} deleted"]
+    told += [f"{fired} watches fired"] if fired else []
+    told += [f"{lost} sessions lost"] + ([f"{stale} stale syncs"] if stale else [])
+    return ", ".join(told)

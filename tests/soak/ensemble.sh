@@ -4,5 +4,5 @@
 #   tests/soak/ensemble.sh [--seconds N] [--seed N] [--znodes N]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cargo build --release --locked
+cargo build --release --locked --bins --example recorder
 RINGKEEPER_BIN=$PWD/target/release/ringkeeper exec bash tests/ensemble/run.sh --seconds 3600 --seed random --znodes 1000000 "$@"
