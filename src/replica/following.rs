@@ -44,8 +44,6 @@ pub(super) struct Following {
     publishing: bool,
     /// Up to here the leader says it is committed.
     committed: Zxid,
-    /// UPTODATE was carried out: what is committed from then on is released one by one.
-    is_live: bool,
     /// The snapshot may show transactions that follow it: digests mean nothing until the first that fits.
     is_fuzzy: bool,
     digest_faults: u64,
@@ -89,7 +87,6 @@ impl Replica {
             rebasing: false,
             publishing: false,
             committed: Zxid::ZERO,
-            is_live: false,
             is_fuzzy: false,
             digest_faults: 0,
             heard: BTreeMap::new(),
@@ -442,8 +439,7 @@ impl Replica {
             return;
         }
         following.committed = zxid;
-        // The learner itself may have read on: the UPTODATE behind this commit is none of it yet.
-        let is_live = following.is_live;
+        let is_live = following.learner.is_live();
         let Some(ensemble) = &mut self.ensemble else { return };
         if is_live {
             match ensemble.uncommitted.pop_front() {
@@ -507,7 +503,6 @@ impl Replica {
     /// UPTODATE: a quorum follows this leader, so its history is everybody's.
     fn on_live(&mut self, epoch: i64, now: Now, out: &mut Effects) {
         let Some(following) = self.following() else { return };
-        following.is_live = true;
         let committed = following.committed;
         let took_ms = now.mono.millis_since(following.began);
         tracing::info!(leader = %following.learner.leader(), epoch, took_ms, "following");

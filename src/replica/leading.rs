@@ -54,17 +54,7 @@ impl Replica {
     }
 
     pub(super) fn on_learner_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
-        let mut bytes = bytes;
-        loop {
-            let mut is_more_left = false;
-            self.with_leader(now, out, |leader, effects| {
-                is_more_left = leader.on_bytes(link, bytes, now.mono, effects);
-            });
-            if !is_more_left {
-                return;
-            }
-            bytes = &[];
-        }
+        self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
     }
 
     pub(super) fn on_learner_closed(&mut self, link: LinkId, now: Now, out: &mut Effects) {

@@ -21,7 +21,8 @@ impl Replica {
             return; // The connection is being closed; an unanswered request is an honest "maybe".
         }
         self.watch.on_request();
-        let is_left = self.ensemble.as_ref().is_some_and(|it| it.forwarding.is_left(submit.session, submit.origin));
+        let is_left =
+            self.ensemble.as_ref().is_some_and(|it| it.forwarding.is_left(submit.session, submit.origin));
         if is_left || self.sessions.owner(submit.session) != Some(Owner::Conn(submit.origin)) {
             // Expired, closed, or moved to another connection (parity SE-21): no answer, an end.
             return self.hang_up(submit.origin, out);

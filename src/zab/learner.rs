@@ -178,6 +178,10 @@ impl Learner {
         self.stage == Stage::Dialling
     }
 
+    pub fn is_live(&self) -> bool {
+        self.stage == Stage::Live
+    }
+
     /// Whether [`LearnerEffect::Settle`] was asked for and not answered.
     pub fn is_settling(&self) -> bool {
         self.stage == Stage::Settling

@@ -136,9 +136,9 @@ mod tests {
         assert!(leader.is_established());
         let info = LearnerInfo { server: ServerId(2), protocol_version: PROTOCOL_VERSION, config_version: 0 };
         leader.on_link(OBSERVER, now);
-        let _ = leader.on_bytes(OBSERVER, &packet(PacketKind::ObserverInfo, Zxid::ZERO, info.encode()), now, out);
+        leader.on_bytes(OBSERVER, &packet(PacketKind::ObserverInfo, Zxid::ZERO, info.encode()), now, out);
         let promise = AckEpoch { current_epoch: 0 }.encode();
-        let _ = leader.on_bytes(OBSERVER, &packet(PacketKind::AckEpoch, Zxid(-1), promise), now, out);
+        leader.on_bytes(OBSERVER, &packet(PacketKind::AckEpoch, Zxid(-1), promise), now, out);
         assert!(out.iter().any(|effect| matches!(effect, LeaderEffect::Sync { link: OBSERVER, .. })));
         out.clear();
         leader

@@ -111,9 +111,8 @@ mod tests {
 
     use super::super::Timing;
     use super::*;
-    use crate::base::{Instant, ServerId, SessionId, Xid};
-    use crate::codec::opcode::OpCode;
-    use crate::codec::peer::{AckEpoch, Forwarded, LearnerInfo, PROTOCOL_VERSION, cut};
+    use crate::base::{Instant, ServerId};
+    use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, cut};
     use crate::zab::{Member, View};
 
     const LINK: LinkId = LinkId(1);
@@ -143,14 +142,7 @@ mod tests {
     /// The kinds and zxids of what the learner is sent when the leader hears `packet`.
     fn say(leader: &mut Leader, packet: &Packet) -> Vec<(PacketKind, i64)> {
         let mut out = Vec::new();
-        let mut bytes = packet.to_bytes();
-        while leader.on_bytes(LINK, &bytes, Instant(0), &mut out) {
-            bytes = Bytes::new();
-        }
-        sent(out)
-    }
-
-    fn sent(out: Vec<LeaderEffect>) -> Vec<(PacketKind, i64)> {
+        leader.on_bytes(LINK, &packet.to_bytes(), Instant(0), &mut out);
         let sent = out.into_iter().filter_map(|effect| match effect {
             LeaderEffect::Send { bytes, .. } => cut(&bytes, 1 << 20).ok().flatten(),
             _ => None,
@@ -170,23 +162,5 @@ mod tests {
         let sent = say(&mut leader, &Packet::bare(PacketKind::Ack, Zxid(EPOCH + 2)));
         let due = [(PacketKind::Commit, EPOCH + 1), (PacketKind::Sync, 0), (PacketKind::Commit, EPOCH + 2)];
         assert_eq!(sent, due);
-    }
-
-    /// A learner's write, its client's sync and the acknowledgement of the write may arrive together.
-    #[test]
-    fn a_sync_is_asked_for_before_the_acknowledgement_behind_it_is_heard() {
-        let mut leader = established();
-        let mut out = Vec::new();
-        leader.propose(Zxid(EPOCH + 1), Bytes::from_static(b"one"), &mut out);
-        leader.on_own_durable(Zxid(EPOCH + 1), &mut out);
-        out.clear();
-        let request = Forwarded { session: SessionId(7), cxid: Xid(1), op: OpCode::Sync.code(), body: Bytes::new() };
-        let mut bytes = Packet::with(PacketKind::Request, Zxid(-1), request.encode()).to_bytes().to_vec();
-        bytes.extend_from_slice(&Packet::bare(PacketKind::Ack, Zxid(EPOCH + 1)).to_bytes());
-        assert!(leader.on_bytes(LINK, &bytes, Instant(0), &mut out), "the acknowledgement waits");
-        assert!(matches!(out[..], [LeaderEffect::Request { .. }]), "{out:?}");
-        leader.sync(LINK, &mut out);
-        assert!(!leader.on_bytes(LINK, &[], Instant(0), &mut out));
-        assert_eq!(sent(out), [(PacketKind::Commit, EPOCH + 1), (PacketKind::Sync, 0)]);
     }
 }

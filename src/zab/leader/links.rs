@@ -47,9 +47,7 @@ pub(super) struct Link {
     pub acked: Zxid,
     /// A proposal it had not acknowledged when it was looked at last, and when that was.
     owes: Option<(Zxid, Instant)>,
-    /// What it said, and how much of that was read.
     input: Vec<u8>,
-    used: usize,
 }
 
 impl Link {
@@ -85,7 +83,6 @@ impl Leader {
             acked: Zxid::ZERO,
             owes: None,
             input: Vec::new(),
-            used: 0,
         };
         self.links.insert(link, fresh);
     }
@@ -113,31 +110,20 @@ impl Leader {
     }
 
     /// Bytes of a learner. Whatever is wrong with them costs its own link only.
-    ///
-    /// Returns whether more of them may be left to read, by another call without any, once what was said here is
-    /// carried out. A `sync` is answered behind the commits of what came before it, so an acknowledgement that came
-    /// after it must not be heard first; a learner is sent the history there is, not the one there will be.
-    #[must_use]
-    pub fn on_bytes(&mut self, link: LinkId, bytes: &[u8], now: Instant, out: &mut Vec<LeaderEffect>) -> bool {
-        let Some(state) = self.links.get_mut(&link) else { return false };
+    pub fn on_bytes(&mut self, link: LinkId, bytes: &[u8], now: Instant, out: &mut Vec<LeaderEffect>) {
+        let Some(state) = self.links.get_mut(&link) else { return };
         state.heard = now;
         let mut input = std::mem::take(&mut state.input);
         input.extend_from_slice(bytes);
-        let mut used = state.used;
-        let mut asked = false;
+        let mut used = 0;
         let fault = loop {
             match cut(&input[used..], self.field_bytes_max) {
                 Ok(Some((packet, length))) => {
                     used += length;
-                    if packet.kind != PacketKind::Ack {
-                        self.commit(out);
-                    }
-                    let before = out.len();
                     if let Err(fault) = self.on_packet(link, packet, now, out) {
                         break Some(fault);
                     }
-                    asked = out.len() > before;
-                    if asked || !self.links.contains_key(&link) {
+                    if !self.links.contains_key(&link) {
                         break None;
                     }
                 }
@@ -149,16 +135,12 @@ impl Leader {
             Some(fault) => self.drop_link(link, fault, out),
             None => {
                 if let Some(state) = self.links.get_mut(&link) {
-                    if !asked {
-                        input.drain(..used);
-                        used = 0;
-                    }
-                    (state.input, state.used) = (input, used);
+                    input.drain(..used);
+                    state.input = input;
                 }
             }
         }
         self.commit(out);
-        asked && self.links.contains_key(&link)
     }
 
     fn on_packet(
