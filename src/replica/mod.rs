@@ -38,6 +38,7 @@ mod settings;
 mod sight;
 mod snapshots;
 mod survey;
+mod syncing;
 #[cfg(test)]
 mod tests;
 

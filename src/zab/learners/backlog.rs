@@ -10,7 +10,7 @@ use std::fmt;
 
 use bytes::Bytes;
 
-use super::{Leader, LeaderEffect};
+use super::{Learners, MasterEffect};
 use crate::base::{Instant, LinkId, Zxid, limits};
 
 /// Chunks made at a time: enough to keep a link busy through a turn, and a short turn.
@@ -53,38 +53,37 @@ impl Backlog {
     }
 }
 
-impl Leader {
+impl Learners {
     /// Queues a snapshot that shows everything up to `through`: packet `first`, then `stream`, made into bytes as fast
-    /// as the learner takes them. What is queued from now on waits behind it.
-    pub fn feed_snapshot(
+    /// as the learner takes them. What is queued from now on waits behind it. `committed`: the last commit.
+    pub fn feed_snapshot<E: From<MasterEffect>>(
         &mut self,
         link: LinkId,
-        through: Zxid,
+        (through, committed): (Zxid, Zxid),
         first: Bytes,
         stream: impl Iterator<Item = Bytes> + Send + 'static,
-        out: &mut Vec<LeaderEffect>,
+        out: &mut Vec<E>,
     ) {
         let Some(state) = self.links.get_mut(&link) else { return };
         assert!(state.held.is_none(), "a learner is synchronized once");
         state.held = Some(Backlog::new(through, Box::new(std::iter::once(first).chain(stream))));
-        if through <= self.last_committed {
+        if through <= committed {
             self.stream_on(link, out);
         }
     }
 
     /// More is committed: snapshots that waited for it may leave.
-    pub(super) fn start_streams(&mut self, out: &mut Vec<LeaderEffect>) {
-        let committed = self.last_committed;
+    pub(in crate::zab) fn start_streams<E: From<MasterEffect>>(&mut self, committed: Zxid, out: &mut Vec<E>) {
         let due = |held: &Backlog| held.waits_for.is_some_and(|through| through <= committed);
         let ready: Vec<LinkId> =
-            self.links.iter().filter(|(_, state)| state.held.as_ref().is_some_and(due)).map(|(id, _)| *id).collect();
+            self.iter().filter(|(_, state)| state.held.as_ref().is_some_and(due)).map(|(link, _)| link).collect();
         for link in ready {
             self.stream_on(link, out);
         }
     }
 
     /// Everything sent to this learner has left.
-    pub fn on_drained(&mut self, link: LinkId, now: Instant, out: &mut Vec<LeaderEffect>) {
+    pub fn on_drained<E: From<MasterEffect>>(&mut self, link: LinkId, now: Instant, out: &mut Vec<E>) {
         if let Some(state) = self.links.get_mut(&link)
             && state.held.is_some()
         {
@@ -94,19 +93,19 @@ impl Leader {
     }
 
     /// The next chunks; behind the last, all that waited.
-    fn stream_on(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
+    fn stream_on<E: From<MasterEffect>>(&mut self, link: LinkId, out: &mut Vec<E>) {
         let Some(state) = self.links.get_mut(&link) else { return };
         let Some(held) = &mut state.held else { return };
         held.waits_for = None;
         let mut count = 0;
         for bytes in held.stream.by_ref().take(CHUNKS_AT_ONCE) {
-            out.push(LeaderEffect::Send { link, bytes });
+            out.push(MasterEffect::Send { link, bytes }.into());
             count += 1;
         }
         if count > 0 {
-            out.push(LeaderEffect::TellDrained { link });
+            out.push(MasterEffect::TellDrained { link }.into());
         } else if let Some(held) = state.held.take() {
-            out.extend(held.packets.into_iter().map(|bytes| LeaderEffect::Send { link, bytes }));
+            out.extend(held.packets.into_iter().map(|bytes| E::from(MasterEffect::Send { link, bytes })));
         }
     }
 }
@@ -116,7 +115,7 @@ mod tests {
     use super::*;
     use crate::base::ServerId;
     use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
-    use crate::zab::{Timing, View};
+    use crate::zab::{Leader, LeaderEffect, Timing, View};
 
     const OBSERVER: LinkId = LinkId(1);
     const TIMING: Timing = Timing { tick_ms: 100, init_ms: 1000, sync_ms: 500, ping_ms: 50 };
@@ -139,17 +138,26 @@ mod tests {
         leader.on_bytes(OBSERVER, &packet(PacketKind::ObserverInfo, Zxid::ZERO, info.encode()), now, out);
         let promise = AckEpoch { current_epoch: 0 }.encode();
         leader.on_bytes(OBSERVER, &packet(PacketKind::AckEpoch, Zxid(-1), promise), now, out);
-        assert!(out.iter().any(|effect| matches!(effect, LeaderEffect::Sync { link: OBSERVER, .. })));
+        assert!(
+            out.iter().any(|effect| matches!(effect, LeaderEffect::Learner(MasterEffect::Sync { link: OBSERVER, .. })))
+        );
         out.clear();
         leader
     }
 
     fn sent(out: &mut Vec<LeaderEffect>) -> Vec<Vec<u8>> {
         let bytes = |effect| match effect {
-            LeaderEffect::Send { link: OBSERVER, bytes } => Some(bytes.to_vec()),
+            LeaderEffect::Learner(MasterEffect::Send { link: OBSERVER, bytes }) => Some(bytes.to_vec()),
             _ => None,
         };
         out.drain(..).filter_map(bytes).collect()
+    }
+
+    /// A snapshot of five chunks, which shows everything up to `through`.
+    fn feed(leader: &mut Leader, through: Zxid, out: &mut Vec<LeaderEffect>) {
+        let committed = leader.last_committed();
+        let first = Bytes::from_static(b"snap");
+        leader.learners_mut().feed_snapshot(OBSERVER, (through, committed), first, chunks(5), out);
     }
 
     fn chunks(count: u8) -> impl Iterator<Item = Bytes> {
@@ -162,10 +170,10 @@ mod tests {
         let mut leader = leader(&mut out);
         let zxid = Zxid(1 << 32 | 1);
         leader.propose(zxid, Bytes::from_static(b"record"), &mut out);
-        leader.feed_snapshot(OBSERVER, zxid, Bytes::from_static(b"snap"), chunks(5), &mut out);
+        feed(&mut leader, zxid, &mut out);
         leader.follow(OBSERVER, zxid, zxid, "version=0", &mut out);
         assert!(sent(&mut out).is_empty(), "it shows what is not committed");
-        leader.on_drained(LinkId(9), Instant(0), &mut out);
+        leader.learners_mut().on_drained(LinkId(9), Instant(0), &mut out);
         leader.on_own_durable(zxid, &mut out);
         assert_eq!(sent(&mut out), [b"snap".to_vec(), vec![0]]);
         // It is slow, but it takes what it is sent: neither silence nor a ping comes between.
@@ -174,40 +182,43 @@ mod tests {
         leader.on_own_durable(second, &mut out);
         for (turn, chunk) in [(1, [1, 2]), (2, [3, 4])] {
             leader.on_tick(Instant(turn * 1_400_000), &mut out);
-            leader.on_drained(OBSERVER, Instant(turn * 1_400_000), &mut out);
+            leader.learners_mut().on_drained(OBSERVER, Instant(turn * 1_400_000), &mut out);
             assert_eq!(sent(&mut out), chunk.map(|number| vec![number]));
         }
-        leader.on_drained(OBSERVER, Instant(2_800_000), &mut out);
+        leader.learners_mut().on_drained(OBSERVER, Instant(2_800_000), &mut out);
         let last = sent(&mut out);
         assert_eq!(last.len(), 2, "NEWLEADER and the INFORM of what was written meanwhile");
         assert_eq!(last[0][..4], (PacketKind::NewLeader.code()).to_be_bytes());
         assert_eq!(last[1][..4], (PacketKind::Inform.code()).to_be_bytes());
-        leader.on_drained(OBSERVER, Instant(2_800_000), &mut out);
+        leader.learners_mut().on_drained(OBSERVER, Instant(2_800_000), &mut out);
         assert!(out.is_empty(), "{out:?}");
         // Now it has to answer.
         leader.on_tick(Instant(4_400_000), &mut out);
-        assert!(out.iter().any(|effect| matches!(effect, LeaderEffect::Close { link: OBSERVER })), "{out:?}");
+        assert!(
+            out.iter().any(|effect| matches!(effect, LeaderEffect::Learner(MasterEffect::Close { link: OBSERVER }))),
+            "{out:?}"
+        );
     }
 
     #[test]
     fn a_learner_that_takes_nothing_of_its_snapshot_is_dropped() {
         let mut out = Vec::new();
         let mut leader = leader(&mut out);
-        leader.feed_snapshot(OBSERVER, Zxid::ZERO, Bytes::from_static(b"snap"), chunks(5), &mut out);
+        feed(&mut leader, Zxid::ZERO, &mut out);
         leader.follow(OBSERVER, Zxid::ZERO, Zxid::ZERO, "version=0", &mut out);
         leader.on_tick(Instant(1_600_000), &mut out);
-        assert!(!leader.has_link(OBSERVER));
+        assert!(!leader.learners().has(OBSERVER));
     }
 
     #[test]
     fn what_waits_behind_a_snapshot_is_bounded() {
         let mut out = Vec::new();
         let mut leader = leader(&mut out);
-        leader.feed_snapshot(OBSERVER, Zxid::ZERO, Bytes::from_static(b"snap"), chunks(5), &mut out);
-        leader.links.get_mut(&OBSERVER).unwrap().held.as_mut().unwrap().cost_max = 1000;
-        leader.feed(OBSERVER, Bytes::from(vec![0; 800]), &mut out);
-        assert!(leader.has_link(OBSERVER));
-        leader.feed(OBSERVER, Bytes::from(vec![0; 100]), &mut out);
-        assert!(!leader.has_link(OBSERVER));
+        feed(&mut leader, Zxid::ZERO, &mut out);
+        leader.learners_mut().links.get_mut(&OBSERVER).unwrap().held.as_mut().unwrap().cost_max = 1000;
+        leader.learners_mut().feed(OBSERVER, Bytes::from(vec![0; 800]), &mut out);
+        assert!(leader.learners().has(OBSERVER));
+        leader.learners_mut().feed(OBSERVER, Bytes::from(vec![0; 100]), &mut out);
+        assert!(!leader.learners().has(OBSERVER));
     }
 }
