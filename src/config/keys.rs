@@ -240,7 +240,7 @@ pub static KEYS: &[Key] = &[
     key("multiAddress.reachabilityCheckTimeoutMs", NativeOrProperty, "1000", Ensemble(Reading::Native(0, I32, |d, v| d.config.quorum.multi_address_reachability_check_timeout_ms = v as u32)), "ms"),
     key("oraclePath", Native, "", Ensemble(Text(|d, v| d.config.quorum.oracle_path = (!v.is_empty()).then(|| v.into()))), "tie-break file of two voters"),
     key("commitLogCount", Property, "500", Ensemble(Number(I32_MIN, I32, |d, v| d.config.quorum.commit_log_count = v.max(500) as u32)), "proposals kept for DIFF, at least 500"),
-    key("snapshotSizeFactor", Property, "0.33", Ensemble(Real(f64::MIN, 1.0, |d, v| d.config.quorum.snapshot_size_factor = (v >= 0.0).then_some(v))), "log instead of snapshot below this share; negative = never"),
+    key("snapshotSizeFactor", Property, "0.33", Ensemble(Real(f64::MIN, 1.0, |d, v| d.config.quorum.snapshot_size_factor = (v >= 0.0).then_some(v))), "learners get what they lack from the journal while that is below this share of a snapshot; 0 = always, negative = never"),
     key("forceSnapshotSync", Property, "false", Ensemble(Flag(|d, v| d.config.quorum.force_snapshot_sync = v)), "always SNAP"),
     key("localSessionsEnabled", Native, "false", NotYet(UNREAD_BOOL, "every session is global here, which keeps more promises, not fewer"), "sessions known to one server only"),
     key("localSessionsUpgradingEnabled", Native, "false", NotYet(UNREAD_BOOL, "every session is global here, which keeps more promises, not fewer"), "local sessions become global for ephemerals"),

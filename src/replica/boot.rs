@@ -18,7 +18,7 @@ use crate::session::{SessionIds, SessionTable};
 use crate::tree::looks_like_ttl;
 
 /// Where the driver keeps snapshots and segments; read before anything runs, and again when the disk must say
-/// what a history was ([`reload`](super::reload), [`records`](super::records)).
+/// what a history was ([`reload`](super::reload), [`Stretch`](super::Stretch)).
 pub trait BootMedia {
     /// Complete snapshots, in any order.
     fn snapshots(&self) -> io::Result<Vec<Zxid>>;
@@ -28,6 +28,13 @@ pub trait BootMedia {
     fn segments(&self) -> io::Result<Vec<SegmentId>>;
     /// Replaces what is in `bytes`, whose memory serves one segment after the other.
     fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()>;
+    /// As [`BootMedia::read_segment`], at most `length` bytes from `offset` on; fewer at the file's end.
+    fn read_segment_at(&self, segment: SegmentId, offset: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+        self.read_segment(segment, bytes)?;
+        bytes.drain(..bytes.len().min(offset as usize));
+        bytes.truncate(length);
+        Ok(())
+    }
     /// The epoch files of a member; a lone server has none.
     fn epochs(&self) -> io::Result<Epochs> {
         Ok(Epochs::default())

@@ -12,7 +12,7 @@
 //!
 //! Source: ZK: QuorumPeer.run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -67,6 +67,8 @@ pub(super) struct Ensemble {
     pub(super) history: History,
     /// Logged, but not known to be committed.
     pub(super) uncommitted: VecDeque<(Zxid, Bytes)>,
+    /// Learners for whom a stretch of the journal is read; its files are kept meanwhile.
+    pub(super) stretches: BTreeSet<LinkId>,
     pub(super) forwarding: Forwarding,
     /// The state in memory is not the one on disk (a synchronization was broken off): it must be read again.
     pub(super) is_astray: bool,
@@ -110,6 +112,7 @@ impl Ensemble {
             epoch_writes: 0,
             history,
             uncommitted: VecDeque::new(),
+            stretches: BTreeSet::new(),
             forwarding: Forwarding::default(),
             is_astray: false,
             reload_asked: false,
@@ -205,6 +208,7 @@ impl Replica {
     }
 
     pub(super) fn close_link(&mut self, link: LinkId, out: &mut Effects) {
+        self.forget_stretch(link, out);
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.uses.remove(&link);
         }

@@ -36,8 +36,8 @@ pub struct EnsembleSettings {
     pub leader_serves: bool,
     /// Committed transactions kept in memory for learners that lag (`commitLogCount`).
     pub commit_log_count: usize,
-    /// Learners are caught up from the journal while that is smaller than this share of a snapshot; `None` = never
-    /// (`snapshotSizeFactor`).
+    /// Learners are caught up from the journal while what they lack is smaller than this share of a snapshot; 0 = always,
+    /// `None` = never (`snapshotSizeFactor`).
     pub snapshot_size_factor: Option<f64>,
     /// Every learner gets a snapshot (`forceSnapshotSync`).
     pub force_snapshot_sync: bool,

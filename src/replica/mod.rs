@@ -37,6 +37,9 @@ mod sessions;
 mod settings;
 mod sight;
 mod snapshots;
+mod stretch;
+#[cfg(test)]
+mod stretch_tests;
 mod survey;
 mod syncing;
 #[cfg(test)]
@@ -46,9 +49,10 @@ pub use boot::{BootError, BootMedia, Booted, NoMedia, boot};
 pub use effects::{Effects, Halt, Reload};
 pub use ensemble_settings::EnsembleSettings;
 pub use epochs::{EpochError, Epochs, JudgedEpochs, judge_epochs};
-pub use history::{State, records, reload};
+pub use history::{State, reload};
 pub use peer_io::{EpochFile, PeerEffect, PeerNews, PeerPort};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
+pub use stretch::{Stretch, StretchEffect, StretchNews, StretchOrder};
 pub use survey::StartTimes;
 
 use std::collections::VecDeque;

@@ -5,11 +5,12 @@
 use bytes::Bytes;
 
 use super::ensemble::Role;
-use super::{Effects, PeerEffect, Replica};
+use super::stretch::put_committed;
+use super::{Effects, PeerEffect, Replica, StretchEffect, StretchNews, StretchOrder};
 use crate::base::{LinkId, Now, Zxid};
 use crate::codec::peer::{Packet, PacketKind};
 use crate::mail::metrics::Counter;
-use crate::snapshot::StreamWriter;
+use crate::snapshot::{StreamWriter, stream};
 use crate::zab::{Learners, MasterEffect, Plan};
 
 /// Znodes walked at a time for a snapshot to be sent.
@@ -34,6 +35,7 @@ impl Replica {
     }
 
     pub(super) fn on_learner_closed(&mut self, link: LinkId, now: Now, out: &mut Effects) {
+        self.forget_stretch(link, out);
         self.with_learners(now, out, |learners, _, _| learners.on_gone(link));
     }
 
@@ -50,6 +52,7 @@ impl Replica {
                 tracing::info!(%server, zxid = %peer, "learner synchronizes");
                 self.synchronize(link, peer, now, out);
             }
+            MasterEffect::ReadOn { link } => out.stretches.push(StretchEffect::ReadOn { link }),
             MasterEffect::Request { link, request, ids } => self.on_forwarded(link, request, ids, now, out),
             MasterEffect::Revalidate { link, session, timeout_ms } => {
                 self.on_revalidate(link, session, timeout_ms, now, out);
@@ -72,7 +75,88 @@ impl Replica {
                 self.send_history(link, Packet::bare(PacketKind::Diff, zxid), after, now, out);
             }
             Plan::Trunc { to } => self.send_history(link, Packet::bare(PacketKind::Trunc, to), to, now, out),
+            Plan::Older if self.await_stretch(link, peer, now, out) => {}
             Plan::Older | Plan::Snap => self.send_snapshot(link, now, out),
+        }
+    }
+
+    /// Its last transaction is older than those kept in memory: perhaps the journal on disk leads from there to them, with
+    /// less than a snapshot would be worth. False if that is out of the question.
+    ///
+    /// Until it is known nothing is sent, but from here on all that is committed waits for the learner, so what is read
+    /// can never be too old for what follows it.
+    fn await_stretch(&mut self, link: LinkId, peer: Zxid, now: Now, out: &mut Effects) -> bool {
+        let Some(ensemble) = &mut self.ensemble else { return false };
+        let (Some(factor), history) = (ensemble.settings.snapshot_size_factor, &ensemble.history) else { return false };
+        let through = history.oldest().unwrap_or(history.last());
+        let segments = self.journal.segments_from(peer);
+        if segments.is_empty() || through > self.journal.last_durable() {
+            return false;
+        }
+        // ZK: ZKDatabase.calculateTxnLogSizeLimit, where 0 is no limit.
+        let snapshot_bytes = stream::bytes(&self.tree, self.sessions.iter().count());
+        let bytes_max = if factor == 0.0 { u64::MAX } else { (snapshot_bytes as f64 * factor) as u64 };
+        let first = Packet::bare(PacketKind::Diff, history.last()).to_bytes();
+        let behind: Vec<(Zxid, Bytes)> = history.above(through).cloned().collect();
+        let last = history.last();
+        ensemble.stretches.insert(link);
+        tracing::info!(mode = "Diff", after = %peer, through = %through, bytes_max, "looking for what a learner lacks on disk");
+        let order = StretchOrder { link, journal: self.journal.identity(), segments, after: peer, through, bytes_max };
+        out.stretches.push(StretchEffect::Read(order));
+        self.with_learners(now, out, |learners, _, effects| {
+            learners.await_stretch(link, first);
+            for (zxid, record) in behind {
+                let mut bytes = Vec::new();
+                put_committed(&mut bytes, zxid, record);
+                learners.feed(link, bytes.into(), effects);
+            }
+        });
+        self.let_follow(link, Bytes::new(), last, now, out);
+        true
+    }
+
+    /// News of a stretch of the journal that is read for a learner.
+    pub fn on_stretch(&mut self, news: StretchNews, now: Now, out: &mut Effects) {
+        let (StretchNews::Proven { link }
+        | StretchNews::Refused { link, .. }
+        | StretchNews::Chunk { link, .. }
+        | StretchNews::Broken { link, .. }) = news;
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if !ensemble.stretches.contains(&link) {
+            return; // The learner is gone.
+        }
+        if !matches!(news, StretchNews::Proven { .. } | StretchNews::Chunk { is_last: false, .. }) {
+            ensemble.stretches.remove(&link);
+        }
+        match news {
+            StretchNews::Proven { .. } => {
+                self.watch.metrics.count(Counter::DiffCount);
+                tracing::info!(mode = "Diff", "synchronizing a learner from the journal on disk");
+                self.with_learners(now, out, |learners, _, effects| {
+                    learners.on_stretch_proven(link, now.mono, effects);
+                });
+            }
+            StretchNews::Refused { why, .. } => {
+                tracing::info!(why, "a learner gets a snapshot");
+                self.with_learners(now, out, |learners, _, _| learners.on_stretch_refused(link, now.mono));
+                self.send_proposals(now, out);
+                self.send_snapshot(link, now, out);
+            }
+            StretchNews::Chunk { bytes, is_last, .. } => self.with_learners(now, out, |learners, _, effects| {
+                learners.feed_stretch(link, bytes, is_last, now.mono, effects);
+            }),
+            StretchNews::Broken { why, .. } => self.with_learners(now, out, |learners, _, effects| {
+                learners.drop_link(link, &format!("the journal on disk cannot be read on: {why}"), effects);
+            }),
+        }
+    }
+
+    /// This link wants nothing any more.
+    pub(super) fn forget_stretch(&mut self, link: LinkId, out: &mut Effects) {
+        if let Some(ensemble) = &mut self.ensemble
+            && ensemble.stretches.remove(&link)
+        {
+            out.stretches.push(StretchEffect::Forget { link });
         }
     }
 
@@ -83,8 +167,7 @@ impl Replica {
         let mut bytes = Vec::new();
         first.encode(&mut bytes);
         for (zxid, record) in ensemble.history.above(after) {
-            Packet::with(PacketKind::Proposal, *zxid, record.clone()).encode(&mut bytes);
-            Packet::bare(PacketKind::Commit, *zxid).encode(&mut bytes);
+            put_committed(&mut bytes, *zxid, record.clone());
         }
         let committed = ensemble.history.last();
         self.let_follow(link, Bytes::from(bytes), committed, now, out);

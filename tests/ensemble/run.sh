@@ -56,6 +56,7 @@ elif [ "$matrix" = short ]; then
     part basics basic rk,rk,rk --observers rk
     part basics basic a38,a39,rk --observers a38 --leader rk
     part basics basic rk,rk,a39 --observers rk --leader a39
+    part basics learners --apache a39
     part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
     part rolling rolling --start a38,a38,a38 --to rk --how network --znodes "$znodes"
     part rolling rolling --start a39,a39,a39 --to rk --how convert --znodes "$znodes"
@@ -67,6 +68,7 @@ else
         part basics basic "$apache,$apache,rk" --observers "$apache" --leader "$apache"
         part basics basic "rk,rk,$apache" --observers "$apache" --leader rk
         part basics basic "rk,rk,$apache" --observers rk --leader "$apache"
+        part basics learners --apache "$apache"
     done
     part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
     part faults faults rk,rk,a38 --observers rk --seconds $((seconds / 5)) --seed "$seed"

@@ -47,12 +47,16 @@ pub enum MasterEffect {
     Close {
         link: LinkId,
     },
-    /// This learner's last transaction is `peer` (-1: it has nothing): send it what it lacks with [`Learners::feed`]
-    /// or [`Learners::feed_snapshot`], then let it follow.
+    /// This learner's last transaction is `peer` (-1: it has nothing): send it what it lacks with [`Learners::feed`],
+    /// [`Learners::feed_snapshot`] or [`Learners::await_stretch`], then let it follow.
     Sync {
         link: LinkId,
         server: ServerId,
         peer: Zxid,
+    },
+    /// Read on in this learner's stretch of the journal, for [`Learners::feed_stretch`].
+    ReadOn {
+        link: LinkId,
     },
     /// A learner's client wants something ordered.
     Request {
@@ -122,7 +126,7 @@ impl Learners {
         }
     }
 
-    pub(super) fn drop_link<E: From<MasterEffect>>(&mut self, link: LinkId, why: &str, out: &mut Vec<E>) {
+    pub fn drop_link<E: From<MasterEffect>>(&mut self, link: LinkId, why: &str, out: &mut Vec<E>) {
         if let Some(dropped) = self.links.get(&link) {
             tracing::warn!(server = %dropped.server, why, "learner dropped");
             out.push(MasterEffect::Close { link }.into());
