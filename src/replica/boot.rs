@@ -158,7 +158,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     }
     let replica = assemble(state, position, settings, kept, remains, seed, now);
     let mut booted = Booted { replica, effects, replayed, torn, damaged };
-    booted.join_ensemble(media, vouched_epoch, recent.records.into(), now)?;
+    booted.join_ensemble(media, vouched_epoch, recent.records.into(), seed, now)?;
     if booted.damaged.is_some() {
         booted.replica.journal.restart(Zxid::ZERO);
     } else if first_start && !booted.replica.is_dataless() {
@@ -177,6 +177,7 @@ impl Booted {
         media: &dyn BootMedia,
         vouched_epoch: i64,
         recent: Vec<(Zxid, Bytes)>,
+        seed: u64,
         now: Now,
     ) -> Result<(), BootError> {
         let Some(settings) = self.replica.settings.ensemble.clone() else { return Ok(()) };
@@ -185,7 +186,8 @@ impl Booted {
             judge_epochs(&media.epochs().map_err(BootError::io)?, vouched_epoch, last).map_err(BootError::Epochs)?;
         let is_empty = last == Zxid::ZERO && media.snapshots().map_err(BootError::io)?.is_empty();
         let dataless = self.damaged.is_some() || (is_empty && !settings.trust_empty);
-        let mut ensemble = Ensemble::new(settings, (judged.accepted, judged.current), last, recent, dataless, now);
+        let mut ensemble =
+            Ensemble::new(settings, (judged.accepted, judged.current), last, recent, dataless, seed, now);
         for (file, epoch) in judged.write {
             ensemble.await_epoch();
             self.effects.peer.push(PeerEffect::WriteEpoch { file, epoch });

@@ -6,14 +6,14 @@ use bytes::Bytes;
 
 use super::ensemble::Role;
 use super::{Effects, EpochFile, Replica};
-use crate::base::{ErrorCode, Id, LinkId, Now, Origin, SessionId, Xid, Zxid};
+use crate::base::{ErrorCode, Id, LinkId, Now, Origin, ServerId, SessionId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Revalidated};
 use crate::codec::{Reader, txn};
 use crate::mail::metrics::Counter;
 use crate::mail::{Sizes, Submit};
 use crate::session::Owner;
-use crate::zab::{Leader, LeaderEffect};
+use crate::zab::{Elected, Leader, LeaderEffect};
 
 /// A new epoch is begun long before the counter of this one runs out (ZOOKEEPER-1277).
 const COUNTER_MAX: u32 = 0xf000_0000;
@@ -24,16 +24,15 @@ impl Replica {
         let Some(ensemble) = &mut self.ensemble else { return };
         let settings = &ensemble.settings;
         let mut effects = Vec::new();
-        let leader = Leader::new(
-            settings.me,
-            settings.view.clone(),
-            settings.timing(),
-            (ensemble.accepted_epoch, ensemble.current_epoch),
+        let elected = Elected {
+            me: settings.me,
+            by: ensemble.election.electors(),
+            epoch_wait_ms_max: settings.epoch_wait_ms_max,
+            accepted: ensemble.accepted_epoch,
+            current: ensemble.current_epoch,
             last,
-            settings.field_bytes_max,
-            now.mono,
-            &mut effects,
-        );
+        };
+        let leader = Leader::new(elected, settings.view.clone(), settings.learner_limits(), now.mono, &mut effects);
         ensemble.role = Role::Leading(Box::new(leader));
         self.watch.proposal_sizes = Sizes::default();
         self.on_leader_effects(effects, now, out);
@@ -56,6 +55,11 @@ impl Replica {
 
     pub(super) fn on_learner_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
         self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
+    }
+
+    pub(super) fn on_voter_looks(&mut self, voter: ServerId, now: Now, out: &mut Effects) {
+        tracing::debug!(server = %voter, "a voter looks for a leader while this server leads");
+        self.with_leader(now, out, |leader, effects| leader.on_voter_looks(voter, now.mono, effects));
     }
 
     /// What was ordered in this turn goes to the followers.
@@ -93,6 +97,7 @@ impl Replica {
                         ensemble.history.push(zxid, record);
                     }
                 }
+                LeaderEffect::Disloyal => self.watch.metrics.count(Counter::QuitLeadingDueToDisloyalVoter),
                 LeaderEffect::Abdicate { why } => return self.leave_role(&why, now, out),
             }
         }

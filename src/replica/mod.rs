@@ -17,6 +17,7 @@
 //! Does not know: sockets, files, the time of day (it is told), or how shards are scheduled.
 
 mod boot;
+mod dialling;
 mod effects;
 mod ensemble;
 mod ensemble_settings;
@@ -27,8 +28,12 @@ mod hearing;
 mod history;
 mod leading;
 mod member_report;
+#[cfg(test)]
+mod member_rig;
 mod membership;
 mod multi;
+#[cfg(test)]
+mod observing_tests;
 mod peer_io;
 mod propose;
 mod reaper;

@@ -9,9 +9,9 @@ use super::stretch::put_committed;
 use super::{Effects, PeerEffect, Replica, StretchEffect, StretchNews, StretchOrder};
 use crate::base::{LinkId, Now, Zxid};
 use crate::codec::peer::{Packet, PacketKind};
-use crate::mail::metrics::Counter;
+use crate::mail::metrics::{Basic, Counter};
 use crate::snapshot::{StreamWriter, stream};
-use crate::zab::{Learners, MasterEffect, Plan};
+use crate::zab::{Learners, MasterEffect, Plan, SyncKind};
 
 /// Znodes walked at a time for a snapshot to be sent.
 const NODES_PER_SLICE: usize = 4096;
@@ -86,25 +86,28 @@ impl Replica {
     /// Until it is known nothing is sent, but from here on all that is committed waits for the learner, so what is read
     /// can never be too old for what follows it.
     fn await_stretch(&mut self, link: LinkId, peer: Zxid, now: Now, out: &mut Effects) -> bool {
-        let Some(ensemble) = &mut self.ensemble else { return false };
+        let Some(ensemble) = &self.ensemble else { return false };
         let (Some(factor), history) = (ensemble.settings.snapshot_size_factor, &ensemble.history) else { return false };
         let through = history.oldest().unwrap_or(history.last());
         let segments = self.journal.segments_from(peer);
         if segments.is_empty() || through > self.journal.last_durable() {
             return false;
         }
+        if !self.begin_sync(link, SyncKind::Diff, now, out) {
+            return true;
+        }
+        let Some(ensemble) = &mut self.ensemble else { return false };
+        ensemble.stretches.insert(link);
+        let last = ensemble.history.last();
+        let behind: Vec<(Zxid, Bytes)> = ensemble.history.above(through).cloned().collect();
         // ZK: ZKDatabase.calculateTxnLogSizeLimit, where 0 is no limit.
         let snapshot_bytes = stream::bytes(&self.tree, self.sessions.iter().count());
         let bytes_max = if factor == 0.0 { u64::MAX } else { (snapshot_bytes as f64 * factor) as u64 };
-        let first = Packet::bare(PacketKind::Diff, history.last()).to_bytes();
-        let behind: Vec<(Zxid, Bytes)> = history.above(through).cloned().collect();
-        let last = history.last();
-        ensemble.stretches.insert(link);
         tracing::info!(mode = "Diff", after = %peer, through = %through, bytes_max, "looking for what a learner lacks on disk");
         let order = StretchOrder { link, journal: self.journal.identity(), segments, after: peer, through, bytes_max };
         out.stretches.push(StretchEffect::Read(order));
         self.with_learners(now, out, |learners, _, effects| {
-            learners.await_stretch(link, first);
+            learners.await_stretch(link, Packet::bare(PacketKind::Diff, last).to_bytes());
             for (zxid, record) in behind {
                 let mut bytes = Vec::new();
                 put_committed(&mut bytes, zxid, record);
@@ -160,7 +163,21 @@ impl Replica {
         }
     }
 
+    /// Whether there is room for one more synchronization of this kind; if not, the link is closed.
+    fn begin_sync(&mut self, link: LinkId, kind: SyncKind, now: Now, out: &mut Effects) -> bool {
+        let mut under_way = None;
+        self.with_learners(now, out, |learners, _, effects| under_way = learners.begin_sync(link, kind, effects));
+        let metric = match kind {
+            SyncKind::Diff => Basic::InflightDiffCount,
+            SyncKind::Snap => Basic::InflightSnapCount,
+        };
+        under_way.inspect(|count| self.watch.metrics.add(metric, *count as u64)).is_some()
+    }
+
     fn send_history(&mut self, link: LinkId, first: Packet, after: Zxid, now: Now, out: &mut Effects) {
+        if !self.begin_sync(link, SyncKind::Diff, now, out) {
+            return;
+        }
         let Some(ensemble) = &self.ensemble else { return };
         self.watch.metrics.count(Counter::DiffCount);
         tracing::info!(mode = ?first.kind, zxid = %first.zxid, after = %after, "synchronizing a learner");
@@ -175,6 +192,9 @@ impl Replica {
 
     /// The state as it is in memory, proposals without a quorum included: so nothing of it leaves before they have one.
     fn send_snapshot(&mut self, link: LinkId, now: Now, out: &mut Effects) {
+        if !self.begin_sync(link, SyncKind::Snap, now, out) {
+            return;
+        }
         let zxid = self.last_proposed;
         self.watch.metrics.count(Counter::SnapCount);
         tracing::info!(mode = "Snap", %zxid, znodes = self.tree.znode_count(), "synchronizing a learner");

@@ -16,7 +16,7 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "parity")]
 
 import servers  # noqa: E402
-from cluster import Cluster, Failed, kinds, limit_seconds, wait_for  # noqa: E402
+from cluster import Cluster, Failed, kinds, limit_seconds, unused_ports, wait_for  # noqa: E402
 
 RK = "ringkeeper"
 SCENARIOS = []
@@ -111,6 +111,95 @@ def no_diff_from_disk(apache):
             sent = behind(cluster, member, 1000, b"x" * 10)
             expect(sent == (0, 1), f"{member} cost {sent} DIFFs and SNAPs")
         cluster.check_same()
+
+
+def said(member, text):
+    """How often a member's log has this in a line."""
+    return member.log.read_text(errors="replace").count(text)
+
+
+@scenario
+def observers_wait_for_each_other(apache):
+    """One snapshot at a time for observers; those turned away come again, and voters are never turned away."""
+    # Every learner begins with nothing, again and again, and the tree is large enough for them to meet.
+    settings = "leader.maxConcurrentSnapSyncs=1\nforceSnapshotSync=true\nobserver.election.DelayMs=50\n"
+    with Cluster([RK, RK, RK], [RK, RK, apache], tick=500, settings=settings) as cluster:
+        leader = cluster.leader()
+        with leader.connect() as client:
+            client.load("/tree", 60000, data=b"x" * 200)
+        observers = [member for member in cluster.members if member.observer]
+        for _ in range(2):
+            for member in observers:
+                member.kill()
+            for member in observers:
+                member.launch()
+            cluster.wait_serving(observers, 60)
+        expect(cluster.leader() is leader, "another leader meanwhile")
+        turned_away = said(leader, "too many learners are being synchronized")
+        expect(turned_away > 0, "no observer was turned away")
+        follower = cluster.followers()[0]
+        follower.kill()
+        follower.launch()
+        cluster.wait_serving([follower])
+        cluster.check_same()
+
+
+@scenario
+def an_observer_without_a_journal(apache):
+    """syncEnabled=false: it serves and writes nothing down, comes back with what it began with, and is caught up."""
+    with Cluster([RK, apache, RK], [RK, RK], tick=500) as cluster:
+        cluster.lead(RK)
+        observer, other = cluster.members[-2:]
+        observer.stop()
+        observer.settings = "syncEnabled=false\n"
+        observer.launch()
+        cluster.wait_serving([observer])
+        with cluster.leader().connect() as client:
+            client.load("/tree", 2000)
+        cluster.settle()
+        logged = [sum(path.read_bytes().count(b"/tree/1/") for path in (member.data / "ringkeeper").glob("journal.*"))
+                  for member in (observer, other)]
+        expect(logged[0] == 0 and logged[1] >= 1000, f"{logged} of the transactions are in the journals of the two")
+        # It goes on from memory under another leader, and from its disk after a restart.
+        cluster.leader().stop()
+        cluster.wait_serving([observer, other])
+        for member in cluster.members:
+            if not member.running:
+                member.launch()
+        cluster.settle()
+        expect(said(observer, "mode=\"Snap\"") == 0, "it was sent everything though it had it in memory")
+        with observer.connect() as client:
+            client.create("/by-observer")
+        observer.kill()
+        observer.launch()
+        cluster.wait_serving([observer])
+        cluster.check_same()
+
+
+@scenario
+def a_leader_gives_up_a_disloyal_voter(apache):
+    """The voters that elected a leader cannot reach it: with the limit set it votes again soon instead of after initLimit."""
+    settings = "leader.maxTimeToWaitForEpoch=300\nleaderConnectDelayDuringRetryMs=50\n"
+    with Cluster([RK, RK, RK], tick=1000, init=30, settings=settings) as cluster:
+        leader = cluster.members[-1]  # Of equal histories that of the highest number counts.
+        others = cluster.members[:-1]
+        cluster.settle()
+        for member in cluster.members:
+            member.stop()
+        for member in others:
+            member.misled = {leader.sid: unused_ports(1)[0]}
+        for member in cluster.members:
+            member.launch()
+        wait_for("the elected leader gives up", lambda: said(leader, "looks for a leader again") > 1, 10)
+        expect(said(others[0], "the leader cannot be connected to") > 0, "it was never dialled in vain")
+        for member in others:
+            member.stop()
+            member.misled = {}
+            member.launch()
+        cluster.wait_serving()
+        cluster.check_same()
+        counted = int(float(leader.monitor()["zk_quit_leading_due_to_disloyal_voter"]))
+        expect(counted > 1, f"counted {counted} times")
 
 
 def main():

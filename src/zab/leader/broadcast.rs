@@ -112,6 +112,7 @@ mod tests {
     use super::*;
     use crate::base::{Instant, ServerId};
     use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, cut};
+    use crate::zab::leader_tests::{elected, limits};
     use crate::zab::{MasterEffect, Member, Timing, View};
 
     const LINK: LinkId = LinkId(1);
@@ -124,7 +125,7 @@ mod tests {
         let members = (1..=3).map(|id| (ServerId(id), member(ServerId(id)))).collect();
         let view = View { members, groups: BTreeMap::new(), weights: BTreeMap::new(), version: 0 };
         let timing = Timing { tick_ms: 1000, init_ms: 1000, sync_ms: 1000, ping_ms: 100 };
-        let mut leader = Leader::new(ServerId(1), Arc::new(view), timing, (0, 0), Zxid::ZERO, 1 << 20, now, &mut out);
+        let mut leader = Leader::new(elected(1, &[2]), Arc::new(view), limits(timing), now, &mut out);
         let info = LearnerInfo { server: ServerId(2), protocol_version: PROTOCOL_VERSION, config_version: 0 };
         leader.on_link(LINK, now);
         say(&mut leader, &Packet::with(PacketKind::FollowerInfo, Zxid::ZERO, info.encode()));

@@ -1,7 +1,7 @@
 //! Phase 1 and 2 of an epoch: which number it has, who promised it, and whose history it starts with.
 
 use super::{Leader, LeaderEffect, Stage};
-use crate::base::{Instant, LinkId, Zxid};
+use crate::base::{Instant, LinkId, ServerId, Zxid};
 use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
 use crate::zab::learners::{LinkStage, MasterEffect};
 
@@ -54,6 +54,19 @@ impl Leader {
         if self.stage == Stage::Gathering && self.view.has_quorum(&self.joined) {
             self.enter(Stage::Promising, now);
             out.push(LeaderEffect::Promise { epoch: self.epoch });
+        }
+    }
+
+    /// A voter looks for a leader. One that had voted for us has changed its mind, or could not reach us: if nobody else has
+    /// come for so long either, it is better to vote again than to wait for initLimit (ZK: Leader.reportLookingSid).
+    pub fn on_voter_looks(&mut self, voter: ServerId, now: Instant, out: &mut Vec<LeaderEffect>) {
+        let waited_ms = now.millis_since(self.stage_since);
+        if self.stage == Stage::Gathering
+            && self.epoch_wait_ms_max.is_some_and(|max| waited_ms > max)
+            && self.electors.contains(&voter)
+        {
+            out.push(LeaderEffect::Disloyal);
+            self.abdicate(format!("server {voter}, which had voted for this one, looks for a leader again"), out);
         }
     }
 
@@ -128,7 +141,7 @@ impl Leader {
     pub(super) fn on_new_leader_ack(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
         if self.stage == Stage::Synchronizing && self.hears_quorum() {
             self.enter(Stage::Established, now);
-            self.next_check = now.plus_ms(self.learners.timing.tick_ms);
+            self.next_check = now.plus_ms(self.learners.timing().tick_ms);
             self.last_proposed = self.epoch_zxid();
             self.last_committed = self.last_proposed;
             out.push(LeaderEffect::Established { epoch: self.epoch });

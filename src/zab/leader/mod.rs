@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::learners::{Learners, LinkStage, MasterEffect, Timing};
+use super::learners::{LearnerLimits, Learners, LinkStage, MasterEffect};
 use super::view::View;
 use crate::base::{Instant, LinkId, ServerId, Zxid};
 
@@ -36,6 +36,8 @@ pub enum LeaderEffect {
     Established { epoch: i64 },
     /// Everything up to here has a quorum; its record, oldest first, one effect each.
     Commit { zxid: Zxid, record: Bytes },
+    /// The reason for what follows is a voter that changed its mind, which is counted.
+    Disloyal,
     /// Leadership is over.
     Abdicate { why: String },
 }
@@ -66,10 +68,28 @@ struct Outstanding {
     record: Bytes,
 }
 
+/// A server that was elected to lead.
+#[derive(Clone, Debug)]
+pub struct Elected {
+    pub me: ServerId,
+    /// Who voted for it, as far as is known.
+    pub by: BTreeSet<ServerId>,
+    /// It gives up when it has waited longer for its epoch than this and one of those looks for a leader again; `None` =
+    /// then it waits on (`leader.maxTimeToWaitForEpoch`, ZOOKEEPER-3109).
+    pub epoch_wait_ms_max: Option<u64>,
+    /// Its epochs on disk.
+    pub accepted: i64,
+    pub current: i64,
+    /// Its last logged transaction.
+    pub last: Zxid,
+}
+
 /// One term of leadership. Lives on: the replication core.
 #[derive(Debug)]
 pub struct Leader {
     me: ServerId,
+    electors: BTreeSet<ServerId>,
+    epoch_wait_ms_max: Option<u64>,
     view: Arc<View>,
     stage: Stage,
     stage_since: Instant,
@@ -94,28 +114,24 @@ pub struct Leader {
 
 impl Leader {
     /// A term that begins: elected, but nobody follows yet. All of our history is durable.
-    ///
-    /// `accepted`, `current`: our epochs on disk. `last`: our last logged transaction. `field_bytes_max`: what a
-    /// packet's fields may be long (`jute.maxbuffer` and its extra size).
-    #[allow(clippy::too_many_arguments, reason = "what a server knows of itself when it is elected")]
     pub fn new(
-        me: ServerId,
+        elected: Elected,
         view: Arc<View>,
-        timing: Timing,
-        (accepted, current): (i64, i64),
-        last: Zxid,
-        field_bytes_max: usize,
+        limits: LearnerLimits,
         now: Instant,
         out: &mut Vec<LeaderEffect>,
     ) -> Leader {
+        let Elected { me, accepted, current, last, .. } = elected;
         let mut leader = Leader {
             me,
+            electors: elected.by,
+            epoch_wait_ms_max: elected.epoch_wait_ms_max,
             view,
             stage: Stage::Gathering,
             stage_since: now,
             epoch: accepted + 1,
             summary: (current, last),
-            learners: Learners::new(timing, field_bytes_max),
+            learners: Learners::new(limits),
             joined: BTreeSet::from([me]),
             promised: BTreeSet::new(),
             outstanding: VecDeque::new(),
@@ -124,7 +140,7 @@ impl Leader {
             own_durable: last,
             syncs: VecDeque::new(),
             next_ping: now,
-            next_check: now.plus_ms(timing.tick_ms),
+            next_check: now.plus_ms(limits.timing.tick_ms),
         };
         leader.gather(now, out); // Alone it may be a quorum.
         leader
@@ -185,7 +201,7 @@ impl Leader {
         if self.stage == Stage::Over {
             return;
         }
-        let timing = self.learners.timing;
+        let timing = self.learners.timing();
         if self.stage < Stage::Established && now.millis_since(self.stage_since) > timing.init_ms {
             let why = format!("no quorum came together within initLimit ({} ms)", timing.init_ms);
             return self.abdicate(why, out);

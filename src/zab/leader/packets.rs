@@ -66,7 +66,7 @@ impl Leader {
 
     /// A voter that does not acknowledge holds up nobody for longer than syncLimit.
     pub(super) fn drop_debtors(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
-        let sync_ms = self.learners.timing.sync_ms;
+        let sync_ms = self.learners.timing().sync_ms;
         let mut debtors = Vec::new();
         for (link, state) in self.learners.iter_mut() {
             if state.stage != LinkStage::Live || !state.votes || state.observes {

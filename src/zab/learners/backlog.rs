@@ -191,10 +191,10 @@ mod tests {
     use super::*;
     use crate::base::ServerId;
     use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
-    use crate::zab::{Leader, LeaderEffect, Timing, View};
+    use crate::zab::leader_tests::{TIMING, elected, limits};
+    use crate::zab::{Leader, LeaderEffect, View};
 
     const OBSERVER: LinkId = LinkId(1);
-    const TIMING: Timing = Timing { tick_ms: 100, init_ms: 1000, sync_ms: 500, ping_ms: 50 };
 
     fn packet(kind: PacketKind, zxid: Zxid, data: Bytes) -> Vec<u8> {
         Packet::with(kind, zxid, data).to_bytes().to_vec()
@@ -205,7 +205,7 @@ mod tests {
         let view = "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:observer;0.0.0.0:3\nversion=0";
         let view = View::parse(view).unwrap().into();
         let now = Instant(0);
-        let mut leader = Leader::new(ServerId(1), view, TIMING, (0, 0), Zxid::ZERO, 1 << 20, now, out);
+        let mut leader = Leader::new(elected(1, &[]), view, limits(TIMING), now, out);
         leader.on_promised(now, out);
         leader.on_adopted(now, out);
         assert!(leader.is_established());

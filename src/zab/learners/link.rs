@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::MasterEffect;
 use super::backlog::Backlog;
+use super::{MasterEffect, SyncKind};
 use crate::base::{Instant, LinkId, ServerId, Zxid};
 use crate::codec::Malformed;
 use crate::codec::peer::{Packet, cut};
@@ -40,6 +40,8 @@ pub(in crate::zab) struct Link {
     pub peer: Zxid,
     /// A synchronization that is not sent yet, and the packets that wait behind it.
     pub(super) held: Option<Backlog>,
+    /// How it is synchronized, once that is decided.
+    pub(super) sync: Option<SyncKind>,
     /// Commits above this are its business.
     pub after: Zxid,
     pub acked: Zxid,
@@ -58,6 +60,7 @@ impl Link {
             heard: now,
             peer: Zxid::ZERO,
             held: None,
+            sync: None,
             after: Zxid::ZERO,
             acked: Zxid::ZERO,
             owes: None,
@@ -68,6 +71,10 @@ impl Link {
     /// Whether it is sent the live stream: its synchronization has at least been decided.
     pub(super) fn is_fed(&self) -> bool {
         self.stage >= LinkStage::Syncing
+    }
+
+    pub(super) fn is_syncing(&self, kind: SyncKind) -> bool {
+        self.sync == Some(kind) && self.stage <= LinkStage::Syncing
     }
 
     pub(super) fn is_held(&self) -> bool {

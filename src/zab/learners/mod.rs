@@ -33,6 +33,26 @@ pub struct Timing {
     pub ping_ms: u64,
 }
 
+/// What an operator allows learners.
+#[derive(Clone, Copy, Debug)]
+pub struct LearnerLimits {
+    pub timing: Timing,
+    /// What a packet's fields may be long, in bytes (`jute.maxbuffer` and its extra size).
+    pub field_bytes_max: usize,
+    /// Snapshots under way beyond which no observer is sent one (`leader.maxConcurrentSnapSyncs`).
+    pub snap_syncs_max: usize,
+    /// The same for what a learner lacks without a snapshot (`leader.maxConcurrentDiffSyncs`).
+    pub diff_syncs_max: usize,
+}
+
+/// How a learner is synchronized, as far as it is counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncKind {
+    /// DIFF, or TRUNC.
+    Diff,
+    Snap,
+}
+
 /// What a master of learners asks of its owner.
 #[derive(Debug)]
 pub enum MasterEffect {
@@ -82,14 +102,16 @@ const OVERFLOWS: &str = "more was written than may wait behind its synchronizati
 #[derive(Debug)]
 pub struct Learners {
     links: BTreeMap<LinkId, Link>,
-    pub(super) timing: Timing,
-    field_bytes_max: usize,
+    limits: LearnerLimits,
 }
 
 impl Learners {
-    /// `field_bytes_max`: what a packet's fields may be long (`jute.maxbuffer` and its extra size).
-    pub(super) fn new(timing: Timing, field_bytes_max: usize) -> Learners {
-        Learners { links: BTreeMap::new(), timing, field_bytes_max }
+    pub(super) fn new(limits: LearnerLimits) -> Learners {
+        Learners { links: BTreeMap::new(), limits }
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        self.limits.timing
     }
 
     /// A learner connected.
@@ -144,7 +166,7 @@ impl Learners {
 
     /// The next packet that is there as a whole. An error costs the link.
     pub(super) fn next_packet<E: From<MasterEffect>>(&mut self, link: LinkId, out: &mut Vec<E>) -> Option<Packet> {
-        match self.links.get_mut(&link)?.input.next(self.field_bytes_max) {
+        match self.links.get_mut(&link)?.input.next(self.limits.field_bytes_max) {
             Ok(packet) => packet,
             Err(malformed) => {
                 self.drop_link(link, malformed.0, out);
@@ -211,6 +233,30 @@ impl Learners {
         }
     }
 
+    /// A learner's synchronization begins; it lasts until NEWLEADER is acknowledged. Returns how many of its kind are under
+    /// way, or `None` if it is an observer and one too many: then its link is closed, and it may try again.
+    ///
+    /// Voters are never kept waiting, but counted (ZK: LearnerSyncThrottler).
+    pub fn begin_sync<E: From<MasterEffect>>(
+        &mut self,
+        link: LinkId,
+        kind: SyncKind,
+        out: &mut Vec<E>,
+    ) -> Option<usize> {
+        let under_way = 1 + self.iter().filter(|(id, state)| *id != link && state.is_syncing(kind)).count();
+        let max = match kind {
+            SyncKind::Diff => self.limits.diff_syncs_max,
+            SyncKind::Snap => self.limits.snap_syncs_max,
+        };
+        let state = self.links.get_mut(&link)?;
+        if state.observes && under_way > max {
+            self.drop_link(link, "too many learners are being synchronized", out);
+            return None;
+        }
+        state.sync = Some(kind);
+        Some(under_way)
+    }
+
     /// Answers a learner's question about a session.
     pub fn revalidated<E: From<MasterEffect>>(&mut self, link: LinkId, answer: &Revalidated, out: &mut Vec<E>) {
         self.send(link, &Packet::with(PacketKind::Revalidate, Zxid(-1), answer.encode()), out);
@@ -258,7 +304,7 @@ impl Learners {
 
     /// A learner that says nothing holds up nobody for longer than this.
     pub(super) fn drop_silent<E: From<MasterEffect>>(&mut self, now: Instant, out: &mut Vec<E>) {
-        let timing = self.timing;
+        let timing = self.limits.timing;
         let is_silent = |state: &Link| {
             let allowed_ms = match state.stage {
                 LinkStage::Acked | LinkStage::Live => timing.sync_ms,
