@@ -3,6 +3,7 @@
 //! Does not know: bytes on a wire, trees, sessions' fate.
 
 mod acl;
+mod dice;
 mod error;
 mod ids;
 pub mod limits;
@@ -11,6 +12,7 @@ mod stat;
 mod time;
 
 pub use acl::{Acl, AclList, Id, Perms, open_acl};
+pub use dice::Dice;
 pub use error::ErrorCode;
 pub use ids::{ConnId, LinkId, Origin, PeerAddress, ServerId, SessionId, ShardId, Xid, Zxid};
 pub use stat::Stat;

@@ -2,7 +2,7 @@
 //!
 //! [`Journal`] packs records into batches and says when they are durable; [`Recovery`] finds them again. A batch
 //! carries everything that tells it from a torn, stale or misplaced one (`batch.rs`), so a prepared segment needs
-//! no header of its own.
+//! no header of its own. [`Walk`] reads records again while the journal is in use.
 //!
 //! A member of an ensemble may have to take over another history. It starts in fresh segments
 //! ([`Journal::restart`]), and a snapshot that names the first of them as its floor decides which history counts.
@@ -12,11 +12,13 @@
 mod batch;
 mod recover;
 mod restart;
+mod walk;
 mod writer;
 
 use crate::base::Zxid;
 
 pub use recover::{Damage, JournalPosition, Recovery, SegmentSpan};
+pub use walk::{ReadSegment, Walk, Walked};
 pub use writer::{Journal, JournalStats};
 
 /// One aligned write, the unit of group commit.

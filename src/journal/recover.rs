@@ -312,6 +312,6 @@ impl Recovery {
 const REPORT: &str = "its checksum is right, so it was written like this: please report it";
 
 /// Session and cxid come first.
-fn record_zxid(body: &[u8]) -> Option<Zxid> {
+pub(super) fn record_zxid(body: &[u8]) -> Option<Zxid> {
     body.get(12..)?.first_chunk().map(|bytes| Zxid(i64::from_be_bytes(*bytes)))
 }

@@ -285,6 +285,11 @@ impl Journal {
         self.segments.iter()
     }
 
+    /// The files from the one that `zxid` stands in, if it does in any, to the current one.
+    pub fn segments_from(&self, zxid: Zxid) -> Vec<SegmentId> {
+        self.segments.iter().skip_while(|segment| segment.last_zxid < zxid).map(|segment| segment.id).collect()
+    }
+
     pub fn stats(&self) -> JournalStats {
         JournalStats { in_flight: self.in_flight.is_some(), segments: self.segments.len(), ..self.stats }
     }

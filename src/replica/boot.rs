@@ -18,7 +18,7 @@ use crate::session::{SessionIds, SessionTable};
 use crate::tree::looks_like_ttl;
 
 /// Where the driver keeps snapshots and segments; read before anything runs, and again when the disk must say
-/// what a history was ([`reload`](super::reload), [`records`](super::records)).
+/// what a history was ([`reload`](super::reload), [`Stretch`](super::Stretch)).
 pub trait BootMedia {
     /// Complete snapshots, in any order.
     fn snapshots(&self) -> io::Result<Vec<Zxid>>;
@@ -28,6 +28,13 @@ pub trait BootMedia {
     fn segments(&self) -> io::Result<Vec<SegmentId>>;
     /// Replaces what is in `bytes`, whose memory serves one segment after the other.
     fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()>;
+    /// As [`BootMedia::read_segment`], at most `length` bytes from `offset` on; fewer at the file's end.
+    fn read_segment_at(&self, segment: SegmentId, offset: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+        self.read_segment(segment, bytes)?;
+        bytes.drain(..bytes.len().min(offset as usize));
+        bytes.truncate(length);
+        Ok(())
+    }
     /// The epoch files of a member; a lone server has none.
     fn epochs(&self) -> io::Result<Epochs> {
         Ok(Epochs::default())
@@ -151,7 +158,7 @@ pub fn boot(media: &dyn BootMedia, settings: Settings, seed: u64, now: Now) -> R
     }
     let replica = assemble(state, position, settings, kept, remains, seed, now);
     let mut booted = Booted { replica, effects, replayed, torn, damaged };
-    booted.join_ensemble(media, vouched_epoch, recent.records.into(), now)?;
+    booted.join_ensemble(media, vouched_epoch, recent.records.into(), seed, now)?;
     if booted.damaged.is_some() {
         booted.replica.journal.restart(Zxid::ZERO);
     } else if first_start && !booted.replica.is_dataless() {
@@ -170,6 +177,7 @@ impl Booted {
         media: &dyn BootMedia,
         vouched_epoch: i64,
         recent: Vec<(Zxid, Bytes)>,
+        seed: u64,
         now: Now,
     ) -> Result<(), BootError> {
         let Some(settings) = self.replica.settings.ensemble.clone() else { return Ok(()) };
@@ -178,7 +186,8 @@ impl Booted {
             judge_epochs(&media.epochs().map_err(BootError::io)?, vouched_epoch, last).map_err(BootError::Epochs)?;
         let is_empty = last == Zxid::ZERO && media.snapshots().map_err(BootError::io)?.is_empty();
         let dataless = self.damaged.is_some() || (is_empty && !settings.trust_empty);
-        let mut ensemble = Ensemble::new(settings, (judged.accepted, judged.current), last, recent, dataless, now);
+        let mut ensemble =
+            Ensemble::new(settings, (judged.accepted, judged.current), last, recent, dataless, seed, now);
         for (file, epoch) in judged.write {
             ensemble.await_epoch();
             self.effects.peer.push(PeerEffect::WriteEpoch { file, epoch });

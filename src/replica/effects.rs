@@ -1,6 +1,6 @@
 //! What the replica asks of its driver. The caller owns the buffer and drains it after each piece of news.
 
-use super::PeerEffect;
+use super::{PeerEffect, StretchEffect};
 use crate::base::{ShardId, Zxid};
 use crate::journal::DiskEffect;
 use crate::mail::ToShard;
@@ -27,6 +27,8 @@ pub struct Effects {
     pub disk: Vec<DiskEffect>,
     /// Connections to other members, and the epoch files.
     pub peer: Vec<PeerEffect>,
+    /// Stretches of the journal to be read for learners, away from this core. Answered by `Replica::on_stretch`.
+    pub stretches: Vec<StretchEffect>,
     /// Call `Replica::on_reload` with the disk, after everything else here is carried out.
     pub reload: Option<Reload>,
     /// The server cannot go on (its disk failed): stop listening, tell the operator, exit non-zero.

@@ -12,17 +12,19 @@
 //!
 //! Source: ZK: QuorumPeer.run.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
 use super::following::Following;
 use super::forwarding::Forwarding;
 use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort, Replica};
-use crate::base::{Instant, LinkId, Now, ServerId, ShardId, Zxid};
+use crate::base::{Dice, Instant, LinkId, Now, ServerId, ShardId, Zxid};
 use crate::mail::metrics::{Basic, Counter};
 use crate::mail::{Entry, ToShard};
-use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect, MeshSettings, Timing};
+use crate::zab::{
+    Election, ElectionEffect, History, Leader, LearnerLimits, LinkIds, Mesh, MeshEffect, MeshSettings, Timing,
+};
 
 /// What a member is doing.
 pub(super) enum Role {
@@ -57,7 +59,7 @@ pub(super) struct Ensemble {
     pub(super) role: Role,
     pub(super) election: Election,
     mesh: Mesh,
-    link_ids: LinkIds,
+    pub(super) link_ids: LinkIds,
     uses: BTreeMap<LinkId, Use>,
     pub(super) accepted_epoch: i64,
     pub(super) current_epoch: i64,
@@ -67,6 +69,8 @@ pub(super) struct Ensemble {
     pub(super) history: History,
     /// Logged, but not known to be committed.
     pub(super) uncommitted: VecDeque<(Zxid, Bytes)>,
+    /// Learners for whom a stretch of the journal is read; its files are kept meanwhile.
+    pub(super) stretches: BTreeSet<LinkId>,
     pub(super) forwarding: Forwarding,
     /// The state in memory is not the one on disk (a synchronization was broken off): it must be read again.
     pub(super) is_astray: bool,
@@ -74,6 +78,9 @@ pub(super) struct Ensemble {
     /// The disk's data is damaged or of an unfinished epoch: no vote is cast with it.
     pub(super) is_dataless: bool,
     pub(super) is_serving: bool,
+    pub(super) dice: Dice,
+    /// Before this an observer that lost its leader does not look for one.
+    rests_until: Instant,
     /// When this server last had a role, or began.
     looking_since: Instant,
     /// When it last began to vote.
@@ -90,6 +97,7 @@ impl Ensemble {
         last: Zxid,
         recent: Vec<(Zxid, Bytes)>,
         is_dataless: bool,
+        seed: u64,
         now: Now,
     ) -> Ensemble {
         let view = settings.view.clone();
@@ -110,11 +118,14 @@ impl Ensemble {
             epoch_writes: 0,
             history,
             uncommitted: VecDeque::new(),
+            stretches: BTreeSet::new(),
             forwarding: Forwarding::default(),
             is_astray: false,
             reload_asked: false,
             is_dataless,
             is_serving: false,
+            dice: Dice(seed.wrapping_add(settings.me.0 as u64)), // Members may begin in the same millisecond.
+            rests_until: now.mono,
             looking_since: now.mono,
             elects_since: now.mono,
             election_ms: 0,
@@ -125,10 +136,6 @@ impl Ensemble {
     /// An epoch file is on its way to the disk.
     pub(super) fn await_epoch(&mut self) {
         self.epoch_writes += 1;
-    }
-
-    pub(super) fn next_link(&mut self) -> LinkId {
-        self.link_ids.next()
     }
 }
 
@@ -205,6 +212,7 @@ impl Replica {
     }
 
     pub(super) fn close_link(&mut self, link: LinkId, out: &mut Effects) {
+        self.forget_stretch(link, out);
         if let Some(ensemble) = &mut self.ensemble {
             ensemble.uses.remove(&link);
         }
@@ -291,16 +299,14 @@ impl Replica {
                     ensemble.mesh.connect_all(now.mono, &mut ensemble.link_ids, &mut mesh);
                 }
                 ElectionEffect::Decided { leader, .. } => self.on_decided(leader, now, out),
-                ElectionEffect::VoterLooks { voter } => {
-                    tracing::debug!(server = %voter, "a voter looks for a leader while this server leads");
-                }
+                ElectionEffect::VoterLooks { voter } => self.on_voter_looks(voter, now, out),
             }
             self.on_mesh(mesh, now, out);
         }
     }
 
     /// The election is over.
-    fn on_decided(&mut self, leader: ServerId, now: Now, out: &mut Effects) {
+    pub(super) fn on_decided(&mut self, leader: ServerId, now: Now, out: &mut Effects) {
         let Some(ensemble) = &mut self.ensemble else { return };
         if !matches!(ensemble.role, Role::Looking) {
             return;
@@ -352,6 +358,10 @@ impl Replica {
         // Those never reached a follower, but they are in our journal.
         ensemble.uncommitted.extend(self.proposals.drain(..));
         ensemble.looking_since = now.mono;
+        if ensemble.settings.observer {
+            // Not all observers at once, and not while the voters are at it.
+            ensemble.rests_until = now.mono.plus_ms(ensemble.dice.below(ensemble.settings.observer_election_delay_ms));
+        }
         ensemble.forwarding.clear();
         for link in links {
             self.close_link(link, out);
@@ -379,14 +389,19 @@ impl Replica {
         if !matches!(ensemble.role, Role::Resting) || !at_rest || ensemble.epoch_writes > 0 {
             return;
         }
+        if now.mono < ensemble.rests_until {
+            return;
+        }
         if ensemble.is_astray {
             if !std::mem::replace(&mut ensemble.reload_asked, true) {
                 out.reload = Some(super::Reload::All);
             }
             return;
         }
-        let last = self.journal.last_durable();
-        if last.epoch() > ensemble.current_epoch && !ensemble.is_dataless {
+        // An observer that does not log goes on from what it has in memory, which is all committed.
+        let logs = ensemble.settings.logs();
+        let last = if logs { self.journal.last_durable() } else { self.last_proposed };
+        if last.epoch() > ensemble.current_epoch && !ensemble.is_dataless && logs {
             // A synchronization that did not get as far as its epoch: nothing of it was acknowledged. Without it, this
             // server is the voter that it was before (spec: quorum 1, 25 E-1).
             let bound = Zxid(Zxid::begin_of(ensemble.current_epoch + 1).0 - 1);
@@ -500,6 +515,11 @@ impl Replica {
         }
     }
 
+    /// Whether what comes from a leader is written to the journal.
+    pub(super) fn logs(&self) -> bool {
+        self.ensemble.as_ref().is_none_or(|ensemble| ensemble.settings.logs())
+    }
+
     /// Whether clients' requests can be ordered here or at the leader.
     pub(super) fn is_serving(&self) -> bool {
         self.ensemble.as_ref().is_none_or(|ensemble| ensemble.is_serving)
@@ -518,6 +538,10 @@ impl Replica {
 const PINGS_PER_TICK: u64 = 20;
 
 impl EnsembleSettings {
+    fn logs(&self) -> bool {
+        self.observers_sync || !self.observer
+    }
+
     pub(super) fn init_ms(&self) -> u64 {
         self.init_limit_ticks * self.tick_ms
     }
@@ -530,7 +554,16 @@ impl EnsembleSettings {
         self.connect_limit_ticks * self.tick_ms
     }
 
-    pub(super) fn timing(&self) -> Timing {
+    pub(super) fn learner_limits(&self) -> LearnerLimits {
+        LearnerLimits {
+            timing: self.timing(),
+            field_bytes_max: self.field_bytes_max,
+            snap_syncs_max: self.snap_syncs_max,
+            diff_syncs_max: self.diff_syncs_max,
+        }
+    }
+
+    fn timing(&self) -> Timing {
         Timing {
             tick_ms: self.tick_ms,
             init_ms: self.init_ms(),

@@ -22,34 +22,36 @@ pub struct EnsembleSettings {
     pub sync_limit_ticks: u64,
     /// To connect to the leader (`connectToLearnerMasterLimit`; `initLimit` where that is 0).
     pub connect_limit_ticks: u64,
-    /// The pause between two attempts to connect to the leader (`leaderConnectDelayDuringRetryMs`).
+    /// The pause between two attempts to connect to the leader, of which there are five at most
+    /// (`leaderConnectDelayDuringRetryMs`).
     pub leader_connect_delay_ms: u64,
     /// To connect to another election port (`cnxTimeout`).
     pub cnx_timeout_ms: u64,
     /// For the first words on an election port (`quorumCnxnTimeoutMs`; `syncLimit` ticks where that is not set).
     pub preamble_timeout_ms: u64,
     pub election: ElectionSettings,
-    /// A leader waits this long for one voter's epoch before it goes on without it; `None` = as long as it takes
-    /// (`leader.maxTimeToWaitForEpoch`).
+    /// A leader that has waited longer than this for its epoch gives up when one of its voters looks for a leader again;
+    /// `None` = it waits for `initLimit` all the same (`leader.maxTimeToWaitForEpoch`).
     pub epoch_wait_ms_max: Option<u64>,
     /// A leader serves clients too (`leaderServes`).
     pub leader_serves: bool,
     /// Committed transactions kept in memory for learners that lag (`commitLogCount`).
     pub commit_log_count: usize,
-    /// Learners are caught up from the journal while that is smaller than this share of a snapshot; `None` = never
-    /// (`snapshotSizeFactor`).
+    /// Learners are caught up from the journal while what they lack is smaller than this share of a snapshot; 0 = always,
+    /// `None` = never (`snapshotSizeFactor`).
     pub snapshot_size_factor: Option<f64>,
     /// Every learner gets a snapshot (`forceSnapshotSync`).
     pub force_snapshot_sync: bool,
-    /// Learners sent a snapshot at the same time (`maxConcurrentSnapSyncs`).
+    /// Snapshots sent at the same time, beyond which observers are turned away (`leader.maxConcurrentSnapSyncs`).
     pub snap_syncs_max: usize,
-    /// Learners sent a difference at the same time (`maxConcurrentDiffSyncs`).
+    /// The same for differences (`leader.maxConcurrentDiffSyncs`).
     pub diff_syncs_max: usize,
-    /// Observers log and snapshot (`syncEnabled`).
+    /// Observers log and snapshot (`syncEnabled`). Without it, one has on disk what it began with, or was last sent as a
+    /// whole, and gets what followed from its leader when it starts again.
     pub observers_sync: bool,
-    /// An observer that lost its leader waits this long before it looks for one (`observer.reconnectDelayMs`).
+    /// An observer that knows its leader waits this long at most before it dials it (`observer.reconnectDelayMs`).
     pub observer_reconnect_delay_ms: u64,
-    /// And this long before it takes part in an election (`observer.electionDelayMs`).
+    /// One that lost its leader waits this long at most before it looks for one (`observer.election.DelayMs`).
     pub observer_election_delay_ms: u64,
     /// Members may have several addresses; decides which preamble is sent (`multiAddress.enabled`).
     pub multi_address: bool,

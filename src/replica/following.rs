@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::dialling::Dialling;
 use super::ensemble::Role;
 use super::forwarding::{Pending, Renewal};
 use super::history::{self, State};
@@ -27,21 +28,19 @@ use crate::session::Owner;
 use crate::snapshot::StreamReader;
 use crate::zab::{Learner, LearnerEffect, Summary};
 
-/// A leader of the reference opens its port only after its own election: it is dialled again this soon.
-const REDIAL_MS: u64 = 50;
-
 /// Lives on: the replication core of a learner.
 pub(super) struct Following {
     learner: Learner,
     link: LinkId,
-    dialled: Instant,
-    redial_at: Option<Instant>,
+    dialling: Dialling,
     reader: Option<Box<StreamReader>>,
     snapshot_zxid: Zxid,
     /// The state in memory has another past than the disk: nothing is logged until it is published.
     rebasing: bool,
     /// Where a snapshot of it is being written.
     publishing: bool,
+    /// The disk has what memory had when the synchronization ended.
+    published: bool,
     /// Up to here the leader says it is committed.
     committed: Zxid,
     /// The snapshot may show transactions that follow it: digests mean nothing until the first that fits.
@@ -76,23 +75,27 @@ impl Replica {
         let limits = (settings.init_ms(), settings.sync_ms());
         let observes = settings.observer;
         let learner = Learner::new(settings.me, leader, observes, summary, limits, settings.field_bytes_max, now.mono);
-        let link = ensemble.next_link();
+        let to = settings.view.members.get(&leader).map(|member| member.quorum_addresses()).unwrap_or_default();
+        // An observer may have been told to let the others go first.
+        let delay_ms = if observes { settings.observer_reconnect_delay_ms } else { 0 };
+        let first = now.mono.plus_ms(ensemble.dice.below(delay_ms));
+        let dialling = Dialling::new(to, first, settings.dial_ms());
         ensemble.role = Role::Following(Box::new(Following {
             learner,
-            link,
-            dialled: now.mono,
-            redial_at: None,
+            link: LinkId(0), // Until the first attempt.
+            dialling,
             reader: None,
             snapshot_zxid: Zxid::ZERO,
             rebasing: false,
             publishing: false,
+            published: false,
             committed: Zxid::ZERO,
             is_fuzzy: false,
             digest_faults: 0,
             heard: BTreeMap::new(),
             began: now.mono,
         }));
-        self.dial_leader(link, out);
+        self.dial_when_due(now, out);
     }
 
     fn following(&mut self) -> Option<&mut Following> {
@@ -102,13 +105,15 @@ impl Replica {
         }
     }
 
-    fn dial_leader(&mut self, link: LinkId, out: &mut Effects) {
-        let Some(leader) = self.following().map(|following| following.learner.leader()) else { return };
-        self.use_for_leader(link);
-        let Some(ensemble) = &self.ensemble else { return };
-        let settings = &ensemble.settings;
-        let to = settings.view.members.get(&leader).map(|member| member.quorum_addresses()).unwrap_or_default();
-        out.peer.push(PeerEffect::Dial { link, to, timeout_ms: settings.dial_ms() });
+    fn dial_when_due(&mut self, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let Role::Following(following) = &mut ensemble.role else { return };
+        if let Some((to, timeout_ms)) = following.dialling.take_due(now.mono) {
+            let link = ensemble.link_ids.next();
+            following.link = link;
+            self.use_for_leader(link);
+            out.peer.push(PeerEffect::Dial { link, to, timeout_ms });
+        }
     }
 
     pub(super) fn with_learner(
@@ -134,25 +139,17 @@ impl Replica {
 
     /// The leader's process ended, or never listened: noticed at once, not by silence.
     pub(super) fn on_leader_closed(&mut self, now: Now, out: &mut Effects) {
-        let dial_ms = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.settings.dial_ms());
+        let delay_ms = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.settings.leader_connect_delay_ms);
         let Some(following) = self.following() else { return };
-        if following.learner.is_dialling() && now.mono.millis_since(following.began) < dial_ms {
-            following.redial_at = Some(following.dialled.plus_ms(REDIAL_MS).max(now.mono));
-            return;
+        if !following.learner.is_dialling() {
+            self.leave_role("the connection to the leader is gone", now, out);
+        } else if !following.dialling.on_failed(now.mono, delay_ms) {
+            self.leave_role("the leader cannot be connected to", now, out);
         }
-        self.leave_role("the connection to the leader is gone", now, out);
     }
 
     pub(super) fn tick_following(&mut self, now: Now, out: &mut Effects) {
-        let Some(ensemble) = &mut self.ensemble else { return };
-        let link = ensemble.next_link();
-        if let Some(following) = self.following()
-            && following.redial_at.take_if(|at| *at <= now.mono).is_some()
-        {
-            following.link = link;
-            following.dialled = now.mono;
-            self.dial_leader(link, out);
-        }
+        self.dial_when_due(now, out);
         self.with_learner(now, out, |learner, effects| learner.on_tick(now.mono, effects));
     }
 
@@ -171,7 +168,7 @@ impl Replica {
             match effect {
                 LearnerEffect::Send { bytes } => out.peer.push(PeerEffect::Send { link: following.link, bytes }),
                 LearnerEffect::Promise { epoch } => self.write_epoch(EpochFile::Accepted, epoch, out),
-                LearnerEffect::Adopt { epoch } => self.write_epoch(EpochFile::Current, epoch, out),
+                LearnerEffect::Adopt { epoch } => self.adopt_epoch(epoch, now, out),
                 LearnerEffect::Diff => tracing::info!(mode = "Diff", after = %self.last_proposed, "synchronizing"),
                 LearnerEffect::Truncate { to } => self.truncate(to, now, out),
                 LearnerEffect::Snapshot { zxid } => self.await_snapshot(zxid),
@@ -205,7 +202,7 @@ impl Replica {
     /// The leader wants everything above `to` cut: memory is read again from disk up to there.
     fn truncate(&mut self, to: Zxid, now: Now, out: &mut Effects) {
         tracing::warn!(mode = "Trunc", to = %to, from = %self.last_proposed, "synchronizing: cutting what was never committed");
-        if to == self.journal.last_durable() {
+        if to == self.journal.last_durable() && to == self.last_proposed {
             return self.with_learner(now, out, |learner, effects| learner.on_truncated(now.mono, effects));
         }
         self.mark_astray();
@@ -336,7 +333,7 @@ impl Replica {
         }
         self.last_proposed = zxid;
         let is_disk_elsewhere = self.following().is_some_and(|following| following.rebasing && !following.publishing);
-        if !is_disk_elsewhere {
+        if !is_disk_elsewhere && self.logs() {
             self.journal.append(zxid, |bytes| bytes.extend_from_slice(&record));
             self.snapshots.on_record();
             self.watch.on_record(now);
@@ -494,10 +491,21 @@ impl Replica {
         let Some(following) = self.following() else { return };
         following.rebasing = false;
         following.publishing = false;
+        following.published = true;
         self.with_learner(now, out, |learner, effects| {
             learner.on_durable(through, effects);
             learner.on_settled(now.mono, effects);
         });
+    }
+
+    /// What was synchronized is durable, so the epoch may be. An observer that does not log leaves the file as it is: the
+    /// epoch would vouch for a history that is in its memory only, should it be made a voter one day.
+    fn adopt_epoch(&mut self, epoch: i64, now: Now, out: &mut Effects) {
+        if self.logs() || self.following().is_some_and(|following| following.published) {
+            self.write_epoch(EpochFile::Current, epoch, out);
+        } else {
+            self.with_learner(now, out, |learner, effects| learner.on_adopted(now.mono, effects));
+        }
     }
 
     /// UPTODATE: a quorum follows this leader, so its history is everybody's.

@@ -1,4 +1,4 @@
-//! What the disk holds: which history counts, its state at some zxid, a stretch of its records.
+//! What the disk holds: which history counts, and its state at some zxid.
 //!
 //! A disk may hold files of more than one history: a member's history is replaced by publishing a snapshot whose
 //! floor hides the journal before it ([`rebase`](super::rebase)), and the files of the one before are deleted
@@ -8,14 +8,12 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use bytes::Bytes;
-
 use super::{BootError, BootMedia, Settings};
 use crate::base::{SessionId, Zxid};
 use crate::codec::txn::{self, DIGEST_VERSION, Txn};
 use crate::journal::{JournalPosition, Recovery, SegmentId};
 use crate::mail::Changes;
-use crate::snapshot::{self, Loaded, SnapshotError, SnapshotHead};
+use crate::snapshot::{self, Loaded, SnapshotError};
 use crate::tree::{OwnerRules, Tree};
 
 /// A server's state at one zxid.
@@ -88,7 +86,6 @@ pub(super) struct Inventory {
     pub superfluous: Vec<Zxid>,
     /// All of them, oldest first.
     pub segments: Vec<SegmentId>,
-    heads: Vec<SnapshotHead>,
     /// The highest epoch that a snapshot of this history vouches for.
     pub epoch: i64,
 }
@@ -114,14 +111,12 @@ impl Inventory {
         let floor = heads.iter().filter_map(|(_, head)| head.map(|head| head.floor)).max().unwrap_or_default();
         let (ours, superfluous): (Vec<_>, Vec<_>) =
             heads.into_iter().partition(|(_, head)| head.is_none_or(|head| head.floor == floor));
-        let heads: Vec<SnapshotHead> = ours.iter().filter_map(|(_, head)| *head).collect();
         Ok(Inventory {
             floor,
-            epoch: heads.iter().map(|head| head.epoch).max().unwrap_or(0),
+            epoch: ours.iter().filter_map(|(_, head)| head.map(|head| head.epoch)).max().unwrap_or(0),
             snapshots: ours.iter().map(|(zxid, _)| *zxid).collect(),
             superfluous: superfluous.into_iter().map(|(zxid, _)| zxid).collect(),
             segments,
-            heads,
         })
     }
 }
@@ -226,51 +221,4 @@ pub fn reload(media: &dyn BootMedia, settings: &Settings, through: Zxid) -> Resu
 pub(super) fn reload_below(media: &dyn BootMedia, settings: &Settings, bound: Zxid) -> Result<State, BootError> {
     let inventory = Inventory::take(media)?;
     Ok(rebuild(media, &inventory, owner_rules(settings), Some(bound), 1, |_, _| {})?.state)
-}
-
-/// The records behind `after` up to `through`, as they stand in the journal: what a DIFF from disk sends.
-///
-/// `None` if `after` or `through` is not exactly in the history on this disk, or the records take more than
-/// `bytes_max`. Reads every segment file: some hundred milliseconds for a long journal.
-pub fn records(
-    media: &dyn BootMedia,
-    after: Zxid,
-    through: Zxid,
-    bytes_max: usize,
-) -> Result<Option<Vec<(Zxid, Bytes)>>, BootError> {
-    let inventory = Inventory::take(media)?;
-    // A snapshot behind which the journal goes on without a gap; the first start of all needs none.
-    let before = inventory.heads.iter().rev().find(|head| head.zxid <= after);
-    let (start, journal) = match before {
-        Some(head) => (head.zxid, head.journal),
-        None if inventory.snapshots.is_empty() => (Zxid::ZERO, 0),
-        None => return Ok(None),
-    };
-    let mut recovery = Recovery::of_history(start, inventory.floor, journal, 1);
-    let (mut found, mut bytes_left, mut fits) = (Vec::new(), bytes_max, true);
-    let mut is_anchored = start == after;
-    let mut bytes = Vec::new();
-    for segment in &inventory.segments {
-        match media.read_segment(*segment, &mut bytes) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(BootError::io(error)),
-        }
-        let collect = |zxid, record: &[u8]| {
-            is_anchored |= zxid == after;
-            if zxid > after && zxid <= through && fits {
-                fits = record.len() <= bytes_left;
-                bytes_left = bytes_left.saturating_sub(record.len());
-                found.push((zxid, Bytes::copy_from_slice(record)));
-            }
-            Ok(())
-        };
-        recovery.segment(*segment, &bytes, collect).map_err(BootError::Damage)?;
-        if !fits {
-            return Ok(None);
-        }
-    }
-    recovery.finish().map_err(BootError::Damage)?;
-    let end = found.last().map_or(after, |(zxid, _)| *zxid);
-    Ok((is_anchored && end == through).then_some(found))
 }

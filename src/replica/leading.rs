@@ -1,26 +1,22 @@
-//! The replica as leader: it orders everybody's requests, and brings learners to its history.
+//! The replica as leader: it orders everybody's requests.
 //!
 //! Source: ZK: Leader, LearnerHandler, LeaderZooKeeperServer.
 
 use bytes::Bytes;
 
 use super::ensemble::Role;
-use super::{Effects, EpochFile, PeerEffect, Replica};
-use crate::base::{ErrorCode, Id, LinkId, Now, Origin, SessionId, Xid, Zxid};
+use super::{Effects, EpochFile, Replica};
+use crate::base::{ErrorCode, Id, LinkId, Now, Origin, ServerId, SessionId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
-use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidated};
+use crate::codec::peer::{Forwarded, Revalidated};
 use crate::codec::{Reader, txn};
 use crate::mail::metrics::Counter;
 use crate::mail::{Sizes, Submit};
 use crate::session::Owner;
-use crate::snapshot::StreamWriter;
-use crate::zab::{Leader, LeaderEffect, Plan};
+use crate::zab::{Elected, Leader, LeaderEffect};
 
 /// A new epoch is begun long before the counter of this one runs out (ZOOKEEPER-1277).
 const COUNTER_MAX: u32 = 0xf000_0000;
-
-/// Znodes walked at a time for a snapshot to be sent.
-const NODES_PER_SLICE: usize = 4096;
 
 impl Replica {
     pub(super) fn lead(&mut self, now: Now, out: &mut Effects) {
@@ -28,23 +24,27 @@ impl Replica {
         let Some(ensemble) = &mut self.ensemble else { return };
         let settings = &ensemble.settings;
         let mut effects = Vec::new();
-        let leader = Leader::new(
-            settings.me,
-            settings.view.clone(),
-            settings.timing(),
-            (ensemble.accepted_epoch, ensemble.current_epoch),
+        let elected = Elected {
+            me: settings.me,
+            by: ensemble.election.electors(),
+            epoch_wait_ms_max: settings.epoch_wait_ms_max,
+            accepted: ensemble.accepted_epoch,
+            current: ensemble.current_epoch,
             last,
-            settings.field_bytes_max,
-            now.mono,
-            &mut effects,
-        );
+        };
+        let leader = Leader::new(elected, settings.view.clone(), settings.learner_limits(), now.mono, &mut effects);
         ensemble.role = Role::Leading(Box::new(leader));
         self.watch.proposal_sizes = Sizes::default();
         self.on_leader_effects(effects, now, out);
     }
 
     /// Lets the leader hear something and carries out what it says.
-    fn with_leader(&mut self, now: Now, out: &mut Effects, hear: impl FnOnce(&mut Leader, &mut Vec<LeaderEffect>)) {
+    pub(super) fn with_leader(
+        &mut self,
+        now: Now,
+        out: &mut Effects,
+        hear: impl FnOnce(&mut Leader, &mut Vec<LeaderEffect>),
+    ) {
         let Some(ensemble) = &mut self.ensemble else { return };
         if let Role::Leading(leader) = &mut ensemble.role {
             let mut effects = Vec::new();
@@ -57,12 +57,9 @@ impl Replica {
         self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
     }
 
-    pub(super) fn on_learner_closed(&mut self, link: LinkId, now: Now, out: &mut Effects) {
-        self.with_leader(now, out, |leader, _| leader.on_link_gone(link));
-    }
-
-    pub(super) fn on_learner_drained(&mut self, link: LinkId, now: Now, out: &mut Effects) {
-        self.with_leader(now, out, |leader, effects| leader.on_drained(link, now.mono, effects));
+    pub(super) fn on_voter_looks(&mut self, voter: ServerId, now: Now, out: &mut Effects) {
+        tracing::debug!(server = %voter, "a voter looks for a leader while this server leads");
+        self.with_leader(now, out, |leader, effects| leader.on_voter_looks(voter, now.mono, effects));
     }
 
     /// What was ordered in this turn goes to the followers.
@@ -89,15 +86,9 @@ impl Replica {
     pub(super) fn on_leader_effects(&mut self, effects: Vec<LeaderEffect>, now: Now, out: &mut Effects) {
         for effect in effects {
             match effect {
-                LeaderEffect::Send { link, bytes } => out.peer.push(PeerEffect::Send { link, bytes }),
-                LeaderEffect::TellDrained { link } => out.peer.push(PeerEffect::TellDrained { link }),
-                LeaderEffect::Close { link } => self.close_link(link, out),
+                LeaderEffect::Learner(effect) => self.on_master_effect(effect, now, out),
                 LeaderEffect::Promise { epoch } => self.write_epoch(EpochFile::Accepted, epoch, out),
                 LeaderEffect::Adopt { epoch } => self.write_epoch(EpochFile::Current, epoch, out),
-                LeaderEffect::Sync { link, server, peer } => {
-                    tracing::info!(%server, zxid = %peer, "learner synchronizes");
-                    self.synchronize(link, peer, now, out);
-                }
                 LeaderEffect::Established { epoch } => self.on_established(epoch, now, out),
                 LeaderEffect::Commit { zxid, record } => {
                     self.last_committed = zxid;
@@ -106,16 +97,7 @@ impl Replica {
                         ensemble.history.push(zxid, record);
                     }
                 }
-                LeaderEffect::Request { link, request, ids } => self.on_forwarded(link, request, ids, now, out),
-                LeaderEffect::Revalidate { link, session, timeout_ms } => {
-                    self.on_revalidate(link, session, timeout_ms, now, out);
-                }
-                LeaderEffect::Heard { sessions } => {
-                    let heard = self.hearing.now();
-                    for (session, timeout_ms) in sessions {
-                        self.sessions.vouch(session, heard, Some(timeout_ms));
-                    }
-                }
+                LeaderEffect::Disloyal => self.watch.metrics.count(Counter::QuitLeadingDueToDisloyalVoter),
                 LeaderEffect::Abdicate { why } => return self.leave_role(&why, now, out),
             }
         }
@@ -144,63 +126,8 @@ impl Replica {
         self.serve_clients(serves, out);
     }
 
-    /// Sends a learner whose last transaction is `peer` what it lacks.
-    fn synchronize(&mut self, link: LinkId, peer: Zxid, now: Now, out: &mut Effects) {
-        self.send_proposals(now, out);
-        let Some(ensemble) = &self.ensemble else { return };
-        match ensemble.history.plan(peer, ensemble.settings.force_snapshot_sync) {
-            Plan::Diff { zxid, after } => {
-                self.send_history(link, Packet::bare(PacketKind::Diff, zxid), after, now, out);
-            }
-            Plan::Trunc { to } => self.send_history(link, Packet::bare(PacketKind::Trunc, to), to, now, out),
-            Plan::Older | Plan::Snap => self.send_snapshot(link, now, out),
-        }
-    }
-
-    fn send_history(&mut self, link: LinkId, first: Packet, after: Zxid, now: Now, out: &mut Effects) {
-        let Some(ensemble) = &self.ensemble else { return };
-        self.watch.metrics.count(Counter::DiffCount);
-        tracing::info!(mode = ?first.kind, zxid = %first.zxid, after = %after, "synchronizing a learner");
-        let mut bytes = Vec::new();
-        first.encode(&mut bytes);
-        for (zxid, record) in ensemble.history.above(after) {
-            Packet::with(PacketKind::Proposal, *zxid, record.clone()).encode(&mut bytes);
-            Packet::bare(PacketKind::Commit, *zxid).encode(&mut bytes);
-        }
-        let committed = ensemble.history.last();
-        self.let_follow(link, Bytes::from(bytes), committed, now, out);
-    }
-
-    /// The state as it is in memory, proposals without a quorum included: so nothing of it leaves before they have one.
-    fn send_snapshot(&mut self, link: LinkId, now: Now, out: &mut Effects) {
-        let zxid = self.last_proposed;
-        self.watch.metrics.count(Counter::SnapCount);
-        tracing::info!(mode = "Snap", %zxid, znodes = self.tree.znode_count(), "synchronizing a learner");
-        // A copy of the index, because the tree's own walk may be busy with a snapshot to disk.
-        let mut tree = self.tree.replicate();
-        tree.snapshot_begin();
-        let mut writer = StreamWriter::begin(self.sessions.iter(), self.tree.acls());
-        while tree.snapshot_next(NODES_PER_SLICE, &mut |node| writer.node(node)) {}
-        let snap = Packet::bare(PacketKind::Snap, zxid).to_bytes();
-        self.with_leader(now, out, |leader, effects| {
-            leader.feed_snapshot(link, zxid, snap, writer.finish(), effects);
-        });
-        self.let_follow(link, Bytes::new(), zxid, now, out);
-    }
-
-    fn let_follow(&mut self, link: LinkId, bytes: Bytes, through: Zxid, now: Now, out: &mut Effects) {
-        let Some(ensemble) = &self.ensemble else { return };
-        let config = ensemble.settings.config_text();
-        self.with_leader(now, out, |leader, effects| {
-            if !bytes.is_empty() {
-                leader.feed(link, bytes, effects);
-            }
-            leader.follow(link, through, through, &config, effects);
-        });
-    }
-
     /// A request of a learner's client, in the order the learner sent it.
-    fn on_forwarded(&mut self, link: LinkId, request: Forwarded, ids: Vec<Id>, now: Now, out: &mut Effects) {
+    pub(super) fn on_forwarded(&mut self, link: LinkId, request: Forwarded, ids: Vec<Id>, now: Now, out: &mut Effects) {
         let Forwarded { session, cxid, op, body } = request;
         let Some(op) = OpCode::from_i32(op) else {
             tracing::warn!(%session, op, "a learner forwarded an unknown operation: refused");
@@ -241,7 +168,14 @@ impl Replica {
     }
 
     /// A learner's client says it has this session.
-    fn on_revalidate(&mut self, link: LinkId, session: SessionId, timeout_ms: i32, now: Now, out: &mut Effects) {
+    pub(super) fn on_revalidate(
+        &mut self,
+        link: LinkId,
+        session: SessionId,
+        timeout_ms: i32,
+        now: Now,
+        out: &mut Effects,
+    ) {
         self.watch.metrics.count(Counter::RevalidateCount);
         let valid = self.sessions.touch(session, self.hearing.now(), timeout_ms);
         if valid {
@@ -250,7 +184,7 @@ impl Replica {
         // What the session asked through another member comes to this one before its move is confirmed.
         self.send_proposals(now, out);
         self.with_leader(now, out, |leader, effects| {
-            leader.revalidated(link, &Revalidated { session, valid }, effects);
+            leader.learners_mut().revalidated(link, &Revalidated { session, valid }, effects);
         });
     }
 

@@ -63,7 +63,7 @@ fn leading(leader: &Leader, now: Instant) -> LeadingReport {
         acked: it.acked,
     };
     LeadingReport {
-        learners: leader.learners().map(learner).collect(),
+        learners: leader.learners().reports().map(learner).collect(),
         pending_syncs: leader.pending_sync_count() as u64,
         uptime_ms: leader.established_ms(now),
         proposal_sizes: Sizes::default(),

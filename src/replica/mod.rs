@@ -17,6 +17,7 @@
 //! Does not know: sockets, files, the time of day (it is told), or how shards are scheduled.
 
 mod boot;
+mod dialling;
 mod effects;
 mod ensemble;
 mod ensemble_settings;
@@ -27,8 +28,12 @@ mod hearing;
 mod history;
 mod leading;
 mod member_report;
+#[cfg(test)]
+mod member_rig;
 mod membership;
 mod multi;
+#[cfg(test)]
+mod observing_tests;
 mod peer_io;
 mod propose;
 mod reaper;
@@ -37,7 +42,11 @@ mod sessions;
 mod settings;
 mod sight;
 mod snapshots;
+mod stretch;
+#[cfg(test)]
+mod stretch_tests;
 mod survey;
+mod syncing;
 #[cfg(test)]
 mod tests;
 
@@ -45,9 +54,10 @@ pub use boot::{BootError, BootMedia, Booted, NoMedia, boot};
 pub use effects::{Effects, Halt, Reload};
 pub use ensemble_settings::EnsembleSettings;
 pub use epochs::{EpochError, Epochs, JudgedEpochs, judge_epochs};
-pub use history::{State, records, reload};
+pub use history::{State, reload};
 pub use peer_io::{EpochFile, PeerEffect, PeerNews, PeerPort};
 pub use settings::{ReaperSettings, Settings, SnapshotSettings};
+pub use stretch::{Stretch, StretchEffect, StretchNews, StretchOrder};
 pub use survey::StartTimes;
 
 use std::collections::VecDeque;

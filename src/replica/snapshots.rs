@@ -4,7 +4,7 @@
 //! go on. It gets its final name only when that zxid is durable, so no snapshot ever holds more than the journal.
 
 use super::{Effects, Replica, SnapshotSettings};
-use crate::base::{Instant, Now, Zxid};
+use crate::base::{Dice, Instant, Now, Zxid};
 use crate::journal::DiskEffect;
 use crate::mail::metrics::Counter;
 use crate::snapshot::{SnapshotHead, SnapshotWriter};
@@ -19,7 +19,7 @@ pub(super) struct Snapshots {
     /// Drawn anew after each snapshot, so that the servers of an ensemble do not all snapshot at once.
     records_due: u64,
     bytes_due: Option<u64>,
-    dice: u64,
+    dice: Dice,
     open: Option<Open>,
     /// One that was given up while the disk was busy with it: its answer comes before that of any other.
     given_up: Option<Zxid>,
@@ -53,7 +53,7 @@ impl Snapshots {
             bytes_before: 0,
             records_due: 0,
             bytes_due: None,
-            dice: seed,
+            dice: Dice(seed),
             open: None,
             given_up: None,
             kept,
@@ -88,17 +88,8 @@ impl Snapshots {
     /// Half the configured distance, plus anything up to the other half.
     fn draw(&mut self) {
         let half = self.settings.snap_count.max(2) / 2;
-        self.records_due = half + self.throw(half);
-        self.bytes_due = self.settings.snap_bytes.map(|bytes| bytes / 2 + self.throw(bytes / 2));
-    }
-
-    /// splitmix64: any spread will do, as long as the seed decides it.
-    fn throw(&mut self, below: u64) -> u64 {
-        self.dice = self.dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.dice;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ mixed >> 31) % below.max(1)
+        self.records_due = half + self.dice.below(half);
+        self.bytes_due = self.settings.snap_bytes.map(|bytes| bytes / 2 + self.dice.below(bytes / 2));
     }
 }
 
@@ -239,6 +230,9 @@ impl Replica {
     pub(super) fn purge_when_due(&mut self, now: Now, out: &mut Effects) {
         if self.is_rebasing() {
             return; // What is kept now is all of one history, and what is not is deleted by it.
+        }
+        if self.ensemble.as_ref().is_some_and(|ensemble| !ensemble.stretches.is_empty()) {
+            return; // The journal is being read for a learner.
         }
         let Some(due) = self.snapshots.next_purge.filter(|due| *due <= now.mono) else { return };
         let interval_ms = self.snapshots.settings.purge_interval_ms.unwrap_or(u64::MAX);

@@ -10,7 +10,7 @@ use crate::zab::{ElectionSettings, View};
 const TICK_MS: u64 = 100;
 const SHARD: ShardId = ShardId(0);
 
-fn at(ms: u64) -> Now {
+pub(super) fn at(ms: u64) -> Now {
     Now { mono: Instant(ms * 1000), wall: WallMs(1_700_000_000_000 + ms as i64) }
 }
 
@@ -19,6 +19,10 @@ fn replica() -> Replica {
 }
 
 fn start(ensemble: Option<EnsembleSettings>, ms: u64) -> Replica {
+    booted(ensemble, ms).replica
+}
+
+pub(super) fn booted(ensemble: Option<EnsembleSettings>, ms: u64) -> Booted {
     let settings = Settings {
         ensemble,
         rules: Rules { auth: AuthRules::default(), extended_types: true, enforce_quota: false },
@@ -35,7 +39,7 @@ fn start(ensemble: Option<EnsembleSettings>, ms: u64) -> Replica {
         snapshots: SnapshotSettings { snap_count: 1000, snap_bytes: None, retain_count: 3, purge_interval_ms: None },
         reaper: ReaperSettings { check_interval_ms: 60_000, max_per_minute: 1, max_never_used_ms: None },
     };
-    boot(&NoMedia, settings, 1, at(ms)).unwrap_or_else(|error| panic!("{error}")).replica
+    boot(&NoMedia, settings, 1, at(ms)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn connect(replica: &mut Replica, slot: u32, session: SessionId, timeout_ms: i32, now: Now) -> Origin {
@@ -94,7 +98,7 @@ fn a_session_has_its_whole_timeout_from_the_mail_that_brought_it() {
 
 const VIEW: &str = "server.1=a:1:2:participant;0.0.0.0:3\nserver.2=b:1:2:participant\nversion=0";
 
-fn member() -> EnsembleSettings {
+pub(super) fn member() -> EnsembleSettings {
     EnsembleSettings {
         me: ServerId(1),
         view: View::parse(VIEW).unwrap().into(),

@@ -29,6 +29,7 @@ use super::net::Net;
 use super::peers::{self, Peers};
 use super::poller::{Poller, Ready};
 use super::stop::{Phase, Stop};
+use super::stretches::Stretches;
 use crate::base::{Instant, Now};
 use crate::mail::{ToReplica, ToShard};
 use crate::{replica, shard};
@@ -80,6 +81,8 @@ pub struct ReplicaSide<R> {
     pub host: Arc<Board>,
     /// Connections to the other members; `None` when there are none.
     pub peers: Option<Peers>,
+    /// Reads the journal for learners; `None` when there are none.
+    pub stretches: Option<Stretches>,
 }
 
 pub struct Driver<S, R> {
@@ -343,6 +346,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 DiskNews::SnapshotFailed(zxid, what) => replica.machine.on_snapshot_failed(zxid, &what),
             }
         }
+        for news in replica.stretches.iter().flat_map(Stretches::take_news) {
+            busy = true;
+            replica.machine.on_stretch(news, now, says);
+        }
         if !self.said_serving && replica.machine.may_serve() {
             self.said_serving = true;
             self.stop.serve();
@@ -366,6 +373,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         }
         for effect in self.replica_says.disk.drain(..) {
             replica.disk.submit(effect);
+        }
+        for effect in self.replica_says.stretches.drain(..) {
+            replica.stretches.as_ref().expect("only members of an ensemble have learners").submit(effect);
         }
         for (to, mail) in self.replica_says.mail.drain(..) {
             match &mut replica.to_shards[usize::from(to.0)] {
@@ -478,10 +488,11 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 || shard.arrivals.as_ref().is_some_and(Inbox::has_mail)
                 || (phase > Phase::Starting && shard.acceptor.as_ref().is_some_and(Acceptor::has_pending))
         });
-        let replica_has = self
-            .replica
-            .as_ref()
-            .is_some_and(|replica| replica.disk.has_landed() || replica.from_shards.iter().any(Inbox::has_mail));
+        let replica_has = self.replica.as_ref().is_some_and(|replica| {
+            replica.disk.has_landed()
+                || replica.from_shards.iter().any(Inbox::has_mail)
+                || replica.stretches.as_ref().is_some_and(Stretches::has_news)
+        });
         // A phase that has moved on, also by this executor's own doing.
         shard_has
             || replica_has

@@ -143,6 +143,20 @@ impl DataDirs {
         // Tells its length itself, so that memory is taken once.
         File::open(self.segment_path(segment))?.read_to_end(bytes).map(drop)
     }
+
+    /// Replaces what is in `bytes` by at most `length` bytes of the file from `offset` on.
+    pub fn read_segment_at(
+        &self,
+        segment: SegmentId,
+        offset: u64,
+        length: usize,
+        bytes: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        bytes.clear();
+        let mut file = File::open(self.segment_path(segment))?;
+        file.seek(io::SeekFrom::Start(offset))?;
+        file.take(length as u64).read_to_end(bytes).map(drop)
+    }
 }
 
 fn create_durably(folder: &Path) -> io::Result<()> {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use crate::base::{ConnId, Now, Zxid};
 use crate::journal::{BatchId, SegmentId};
 use crate::mail::{HostFacts, ToReplica, ToShard};
-use crate::replica::{BootMedia, PeerNews, Reload};
+use crate::replica::{BootMedia, PeerNews, Reload, StretchNews};
 use crate::{replica, shard};
 
 /// What the driver asks of a shard; see [`shard::Shard`].
@@ -32,6 +32,7 @@ pub trait ReplicaMachine: Send + 'static {
     fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str);
     fn on_peer(&mut self, news: PeerNews<'_>, now: Now, out: &mut replica::Effects);
     fn on_reload(&mut self, what: Reload, media: &dyn BootMedia, now: Now, out: &mut replica::Effects);
+    fn on_stretch(&mut self, news: StretchNews, now: Now, out: &mut replica::Effects);
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects);
     fn on_host(&mut self, facts: HostFacts);
     fn may_serve(&self) -> bool;
@@ -94,6 +95,9 @@ impl ReplicaMachine for replica::Replica {
     }
     fn on_reload(&mut self, what: Reload, media: &dyn BootMedia, now: Now, out: &mut replica::Effects) {
         self.on_reload(what, media, now, out);
+    }
+    fn on_stretch(&mut self, news: StretchNews, now: Now, out: &mut replica::Effects) {
+        self.on_stretch(news, now, out);
     }
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects) {
         self.on_tick(now, out);

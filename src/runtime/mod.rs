@@ -41,6 +41,7 @@ mod signals;
 mod snapshot_file;
 mod standalone;
 mod stop;
+mod stretches;
 
 pub use accept::{Admission, NoLimits, Refusal};
 pub use ensemble::{ensemble_settings, peer_setup};

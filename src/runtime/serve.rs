@@ -28,6 +28,7 @@ use super::placement::{self, Place, Queues};
 use super::probe;
 use super::signals::{StopSignals, Woken};
 use super::stop::{Phase, Stop};
+use super::stretches::Stretches;
 use crate::base::{Now, limits};
 use crate::mail::{ToReplica, ToShard};
 use crate::replica::{self, PeerPort};
@@ -275,6 +276,7 @@ type Doors = Vec<(PeerPort, TcpListener)>;
 struct PeerSeat {
     doors: Doors,
     resolver: Resolver,
+    stretches: Stretches,
     keepalive: bool,
 }
 
@@ -357,10 +359,12 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
         }
         seats[at[0]].shard.as_mut().expect("placed above").acceptor = Some(acceptor);
         let journal = JournalThread::start(disk.clone(), wakes[replica_at].clone())?;
+        let dirs = disk.dirs.clone();
         seats[replica_at].replica = Some((booted.replica, from_shards, to_shards, disk, journal, booted.says));
         if let Some(peers) = &setup.peers {
             let resolver = Resolver::start(wakes[replica_at].clone())?;
-            seats[replica_at].peers = Some(PeerSeat { doors, resolver, keepalive: peers.keepalive });
+            let stretches = Stretches::start(dirs, wakes[replica_at].clone())?;
+            seats[replica_at].peers = Some(PeerSeat { doors, resolver, stretches, keepalive: peers.keepalive });
         }
         Ok(Plan { stop, seats })
     }
@@ -393,18 +397,19 @@ async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Sto
     spawn(placement::heartbeat(), queues.chores);
     let mut boot = replica::Effects::default();
     let mut replica = None;
-    let mut peers = None;
+    let (mut peers, mut stretches) = (None, None);
     if let (Some(seat), Some((_, _, _, settings, _, _))) = (seat.peers, &seat.replica) {
         let epochs = Rc::new(EpochPort::default());
         spawn(write_epochs(epochs.clone(), settings.dirs.snapshot_folder().to_path_buf()), queues.chores);
         peers = Some(Peers::new(seat.doors, seat.resolver, epochs, seat.keepalive));
+        stretches = Some(seat.stretches);
     }
     if let Some((machine, from_shards, to_shards, settings, journal, effects)) = seat.replica {
         let disk = Rc::new(DiskPort::new(journal));
         let dirs = settings.dirs.clone();
         spawn(do_chores(disk.clone(), settings), queues.chores);
         boot = effects;
-        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, dirs, host: seat.host, peers });
+        replica = Some(ReplicaSide { machine, from_shards, to_shards, disk, dirs, host: seat.host, peers, stretches });
     }
     match Driver::new(seat.shard, replica, seat.wake, stop.clone(), seat.spin_micros) {
         Ok(driver) => {

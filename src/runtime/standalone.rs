@@ -185,6 +185,9 @@ impl BootMedia for DataDirs {
     fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()> {
         self.read_segment(segment, bytes)
     }
+    fn read_segment_at(&self, segment: SegmentId, offset: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+        self.read_segment_at(segment, offset, length, bytes)
+    }
     fn epochs(&self) -> io::Result<Epochs> {
         epochs::read(self.snapshot_folder())
     }

@@ -12,10 +12,12 @@ use super::server::Media;
 use crate::base::{ConnId, Instant, Now, Origin, SessionId, ShardId, WallMs, Xid, Zxid, open_acl};
 use crate::codec::Writer;
 use crate::codec::opcode::OpCode;
+use crate::codec::peer::{PacketKind, cut};
 use crate::journal::{BatchId, DiskEffect, SegmentId};
 use crate::mail::{AnswerKind, Connect, Submit, ToReplica, ToShard};
 use crate::prep::Rules;
-use crate::replica::{self, BootError, Effects, ReaperSettings, Replica, SnapshotSettings, State, boot};
+use crate::replica::{self, BootError, BootMedia, Effects, ReaperSettings, Replica, SnapshotSettings, State, boot};
+use crate::replica::{Stretch, StretchNews, StretchOrder};
 use crate::tree::auth::AuthRules;
 
 fn settings() -> replica::Settings {
@@ -436,31 +438,63 @@ fn the_state_at_a_zxid_is_exact_or_an_error() {
     }
 }
 
+/// What a learner that stands at `after` would be sent from this disk; `None` if that is a snapshot.
+fn stretch(disk: &Disk, after: i64, through: i64, bytes_max: u64) -> Option<Vec<i64>> {
+    let media = Media { disk, hide: 0 };
+    let newest = *disk.snapshot_zxids().iter().max().unwrap();
+    let journal = crate::snapshot::read_head(media.read_snapshot(newest).unwrap()).unwrap().journal;
+    let link = crate::base::LinkId(1);
+    let segments = disk.segment_ids();
+    let mut stretch =
+        Stretch::new(StretchOrder { link, journal, segments, after: Zxid(after), through: Zxid(through), bytes_max });
+    let mut bytes = Vec::new();
+    loop {
+        match stretch.step(&media) {
+            Some(StretchNews::Proven { .. }) => stretch.read_on(),
+            Some(StretchNews::Chunk { bytes: chunk, is_last, .. }) => {
+                bytes.extend_from_slice(&chunk);
+                match is_last {
+                    true => break,
+                    false => stretch.read_on(),
+                }
+            }
+            Some(StretchNews::Refused { .. }) => return None,
+            Some(StretchNews::Broken { why, .. }) => panic!("{why}"),
+            None => assert!(stretch.is_busy()),
+        }
+    }
+    let mut found = Vec::new();
+    while let Some((packet, length)) = cut(&bytes, 1 << 20).unwrap() {
+        bytes.drain(..length);
+        match packet.kind {
+            PacketKind::Proposal => {
+                let record = packet.data.unwrap();
+                assert_eq!(crate::codec::txn::decode(&record).unwrap().header.zxid, packet.zxid);
+                found.push(packet.zxid.0);
+            }
+            kind => assert_eq!((kind, packet.zxid.0), (PacketKind::Commit, *found.last().unwrap())),
+        }
+    }
+    Some(found)
+}
+
 #[test]
 fn records_are_handed_out_only_without_a_gap() {
     let rig = history("old", 12);
-    let media = Media { disk: &rig.disk, hide: 0 };
-    let records = |after, through, bytes_max| {
-        replica::records(&media, Zxid(after), Zxid(through), bytes_max).unwrap().map(|found| {
-            found.iter().for_each(|(zxid, record)| {
-                assert_eq!(crate::codec::txn::decode(record).unwrap().header.zxid, *zxid);
-            });
-            found.iter().map(|(zxid, _)| zxid.0).collect::<Vec<_>>()
-        })
-    };
-    assert_eq!(records(0, 13, 1 << 30), Some((1..=13).collect()));
-    assert_eq!(records(5, 9, 1 << 30), Some(vec![6, 7, 8, 9]));
-    assert_eq!(records(9, 9, 0), Some(vec![]));
-    assert_eq!(records(5, 14, 1 << 30), None, "it ends before");
-    assert_eq!(records(14, 14, 1 << 30), None, "never heard of");
-    assert_eq!(records(5, 9, 500), None, "too much");
+    let old = |after, through, bytes_max| stretch(&rig.disk, after, through, bytes_max);
+    assert_eq!(old(1, 13, 1 << 30), Some((2..=13).collect()));
+    assert_eq!(old(5, 9, 1 << 30), Some(vec![6, 7, 8, 9]));
+    assert_eq!(old(9, 9, 0), Some(vec![]));
+    assert_eq!(old(0, 13, 1 << 30), None, "as the reference, which finds nothing before the first");
+    assert_eq!(old(5, 14, 1 << 30), None, "it ends before");
+    assert_eq!(old(14, 14, 1 << 30), None, "never heard of");
+    assert_eq!(old(5, 9, 300), None, "too much");
     let mut replaced = Rig::on(rig.disk.clone(), "replaced");
     replaced.settle();
     replaced.rebase(rig.state_at(8));
     replaced.settle();
-    let media = Media { disk: &replaced.disk, hide: 0 };
-    assert_eq!(replica::records(&media, Zxid(7), Zxid(8), 1 << 20).unwrap(), None);
-    assert_eq!(replica::records(&media, Zxid(8), Zxid(8), 1 << 20).unwrap(), Some(vec![]));
+    assert_eq!(stretch(&replaced.disk, 7, 8, 1 << 20), None, "of a history that was replaced");
+    assert_eq!(stretch(&replaced.disk, 8, 8, 1 << 20), Some(vec![]), "where this one begins");
 }
 
 #[test]

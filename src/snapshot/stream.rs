@@ -13,7 +13,7 @@ use bytes::Bytes;
 use super::format::CHUNK_BYTES;
 use crate::base::{AclList, SessionId, Zxid};
 use crate::codec::Writer;
-use crate::tree::{AclId, SnapshotNode, Znode};
+use crate::tree::{AclId, SnapshotNode, Tree, Znode};
 
 /// `OPEN_UNSAFE_ACL_ID`: every permission for the world; never in the table.
 pub(super) const OPEN_ACL_ID: i64 = -1;
@@ -76,6 +76,15 @@ pub fn put_node(out: &mut Vec<u8>, node: SnapshotNode<'_>) {
 /// Ends the znodes.
 pub fn put_end(out: &mut Vec<u8>) {
     Writer(out).text(END_PATH);
+}
+
+/// What a session takes, and a znode beside its path and data.
+const SESSION_BYTES: u64 = 12;
+const ZNODE_BYTES: u64 = 76;
+
+/// How long the stream of this tree is, but for its ACL lists.
+pub fn bytes(tree: &Tree, session_count: usize) -> u64 {
+    tree.approximate_data_size() + ZNODE_BYTES * tree.znode_count() as u64 + SESSION_BYTES * session_count as u64
 }
 
 /// A SNAP stream becoming bytes.

@@ -147,6 +147,12 @@ impl Election {
         self.state
     }
 
+    /// The voters that agreed to the last result, as far as they said so in its round.
+    pub fn electors(&self) -> BTreeSet<ServerId> {
+        let result = Ballot { vote: self.elected, state: PeerState::Looking, version: 0 };
+        self.votes.iter().filter(|(_, ballot)| ballot.agrees_with(&result)).map(|(voter, _)| *voter).collect()
+    }
+
     /// ZK: logicalclock.
     pub fn round(&self) -> i64 {
         self.round

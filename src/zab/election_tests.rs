@@ -461,3 +461,14 @@ fn nothing_is_said_before_the_first_election() {
     assert_eq!(booth.out, []);
     assert_eq!(booth.election.next_deadline(), None);
 }
+
+#[test]
+fn the_electors_of_a_leader_are_those_who_voted_for_it() {
+    let mut booth = Booth::looking(5, five());
+    booth.hear(1, says(Looking, 5, 0, 1, 0));
+    booth.hear(2, says(Looking, 2, 0, 1, 0));
+    booth.hear(3, says(Looking, 5, 0, 1, 0));
+    booth.wait(200);
+    assert_eq!((booth.decided(), booth.election.state()), (Some(5), Leading));
+    assert_eq!(booth.election.electors(), [1, 3, 5].map(ServerId).into());
+}

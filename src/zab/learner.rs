@@ -493,6 +493,10 @@ impl Learner {
 
     /// Whether the next step is the leader's, not our disk's.
     fn waits_for_leader(&self) -> bool {
-        !matches!(self.stage, Stage::Promising | Stage::Truncating | Stage::Settling | Stage::Adopting)
+        // Nor is it before there is a connection: how long that may take is not decided here.
+        !matches!(
+            self.stage,
+            Stage::Dialling | Stage::Promising | Stage::Truncating | Stage::Settling | Stage::Adopting
+        )
     }
 }

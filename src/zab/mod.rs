@@ -10,6 +10,7 @@ mod election;
 mod history;
 mod leader;
 mod learner;
+mod learners;
 mod mesh;
 mod mesh_peer;
 mod quorum;
@@ -19,8 +20,9 @@ mod vote;
 
 pub use election::{Election, ElectionEffect, ElectionSettings};
 pub use history::{History, Plan};
-pub use leader::{Leader, LeaderEffect, LearnerReport, Timing};
+pub use leader::{Elected, Leader, LeaderEffect};
 pub use learner::{Learner, LearnerEffect, Summary};
+pub use learners::{LearnerLimits, LearnerReport, Learners, MasterEffect, SyncKind, Timing};
 pub use mesh::{LinkIds, Mesh, MeshEffect, MeshSettings};
 pub use view::{Member, MemberAddress, View};
 pub use vote::Vote;
@@ -29,5 +31,7 @@ pub use vote::Vote;
 mod election_sim;
 #[cfg(test)]
 mod election_tests;
+#[cfg(test)]
+mod leader_tests;
 #[cfg(test)]
 mod mesh_tests;

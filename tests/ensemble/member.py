@@ -44,6 +44,8 @@ class Member:
         self.data = self.directory / "data0"
         self.log = self.directory / "server.log"
         self.cfg = self.directory / "zoo.cfg"
+        # More lines for its zoo.cfg alone, and members whose quorum port it is told wrong: sid to port.
+        self.settings, self.misled = "", {}
         self.process, self.paused = None, False
         # Mismatches an Apache server counted before it served: killed while it recovers, it can count some as it replays its own
         # log over a fuzzy snapshot, and still end up the same. Whoever expects that sets this once it serves.
@@ -60,16 +62,17 @@ class Member:
     def __repr__(self):
         return f"{self.sid}({self.kind}{', observer' if self.observer else ''})"
 
-    def line(self):
+    def line(self, quorum_port=None):
         role = ":observer" if self.observer else ""
-        return f"server.{self.sid}={self.host}:{self.quorum_port}:{self.election_port}{role}\n"
+        return f"server.{self.sid}={self.host}:{quorum_port or self.quorum_port}:{self.election_port}{role}\n"
 
     def write_configuration(self):
         self.data.mkdir(exist_ok=True)
         (self.data / "myid").write_text(f"{self.sid}\n")
         self.cfg.write_text(
             f"clientPort={self.client_port}\nclientPortAddress={self.host}\ndataDir={self.data}\n" + self.cluster.settings
-            + ("peerType=observer\n" if self.observer else "") + "".join(member.line() for member in self.cluster.members))
+            + self.settings + ("peerType=observer\n" if self.observer else "")
+            + "".join(member.line(self.misled.get(member.sid)) for member in self.cluster.members))
 
     def launch(self):
         """Starts the process on what its directory holds."""

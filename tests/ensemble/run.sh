@@ -62,6 +62,7 @@ elif [ "$matrix" = short ]; then
     part basics basic rk,rk,rk --observers rk
     part basics basic a38,a39,rk --observers a38 --leader rk
     part basics basic rk,rk,a39 --observers rk --leader a39
+    part basics learners --apache a39
     part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
     part faults faults rk,rk,a38 --observers rk --seconds $((seconds / 5)) --seed "$seed"
     part faults faults a39,a39,rk --observers a38 --seconds $((seconds / 5)) --seed "$seed"
@@ -75,6 +76,7 @@ else
         part basics basic "$apache,$apache,rk" --observers "$apache" --leader "$apache"
         part basics basic "rk,rk,$apache" --observers "$apache" --leader rk
         part basics basic "rk,rk,$apache" --observers rk --leader "$apache"
+        part basics learners --apache "$apache"
     done
     part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
     part faults faults rk,rk,a38 --observers rk --seconds $((seconds / 5)) --seed "$seed"

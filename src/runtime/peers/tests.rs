@@ -14,7 +14,7 @@ use crate::base::limits;
 use crate::base::{PeerAddress, Zxid};
 use crate::journal::{BatchId, SegmentId};
 use crate::mail::{HostFacts, ToReplica};
-use crate::replica::{BootMedia, EpochFile, Reload};
+use crate::replica::{BootMedia, EpochFile, Reload, StretchNews};
 
 /// What a machine was told.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -50,6 +50,7 @@ impl ReplicaMachine for Machine {
     fn on_tick(&mut self, _: Now, _: &mut Effects) {}
     fn on_host(&mut self, _: HostFacts) {}
     fn on_reload(&mut self, _: Reload, _: &dyn BootMedia, _: Now, _: &mut Effects) {}
+    fn on_stretch(&mut self, _: StretchNews, _: Now, _: &mut Effects) {}
     fn may_serve(&self) -> bool {
         true
     }

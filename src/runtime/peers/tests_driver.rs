@@ -21,7 +21,7 @@ use super::*;
 use crate::base::{PeerAddress, Zxid};
 use crate::journal::{BatchId, SegmentId};
 use crate::mail::{HostFacts, ToReplica};
-use crate::replica::{BootMedia, EpochFile, Halt, Reload};
+use crate::replica::{BootMedia, EpochFile, Halt, Reload, StretchNews};
 use crate::shard::Shard;
 
 /// Plays ball with its peer: the number in the message goes up with every flight, and each is written as an epoch
@@ -62,6 +62,7 @@ impl ReplicaMachine for Player {
     fn on_snapshot_failed(&mut self, _: Zxid, _: &str) {}
     fn on_host(&mut self, _: HostFacts) {}
     fn on_reload(&mut self, _: Reload, _: &dyn BootMedia, _: Now, _: &mut Effects) {}
+    fn on_stretch(&mut self, _: StretchNews, _: Now, _: &mut Effects) {}
     fn may_serve(&self) -> bool {
         true
     }
@@ -140,6 +141,7 @@ fn start(name: &str, serves: Option<u16>) -> Running {
             dirs,
             host: Arc::new(Board::default()),
             peers: Some(Peers::new(doors, resolver, epochs, false)),
+            stretches: None,
         };
         let driver = Driver::<Shard, Player>::new(None, Some(replica), wake, stop, 0).unwrap();
         glommio::spawn_local_into(driver.run(Effects::default()), queues.turns).unwrap().await;

@@ -121,6 +121,7 @@ impl<M: Machine> Cluster<M> {
         this.life += 1;
         this.dark = !loud;
         this.told_epochs.clear();
+        this.stretches.clear();
         this.early.clear();
         this.stale = false;
         let story = this.disk.cut(&mut self.disk_dice);

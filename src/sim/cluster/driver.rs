@@ -60,6 +60,7 @@ impl<M: Machine> Cluster<M> {
                 self.snapshot_done(member, zxid.0)?;
                 self.replica_turn(member, |machine, now, out| machine.on_snapshot_written(zxid, now, out))
             }
+            News::StretchSteps(link) => self.stretch_steps(member, link),
             News::EpochLands => match self.members[member].epochs.land()? {
                 Some((file, epoch)) => {
                     self.look_at_disk(member)?;
@@ -118,6 +119,9 @@ impl<M: Machine> Cluster<M> {
                 return Ok(());
             }
         }
+        for effect in out.stretches {
+            self.stretch_effect(member, effect);
+        }
         for (ShardId(shard), mail) in out.mail {
             self.mail_shard(member, usize::from(shard), mail);
             if !self.members[member].burn() {
@@ -167,7 +171,7 @@ impl<M: Machine> Cluster<M> {
         Ok(())
     }
 
-    fn disk_latency(&mut self, member: usize) -> u64 {
+    pub(super) fn disk_latency(&mut self, member: usize) -> u64 {
         let stall = self.members[member].stalled_until.saturating_sub(self.now);
         self.disk_dice.latency(self.plan.disk_delay_us).max(1) + stall
     }

@@ -11,7 +11,7 @@ use super::epochs::EpochFiles;
 use crate::base::{Now, Zxid};
 use crate::journal::{BatchId, SegmentId};
 use crate::mail::ToReplica;
-use crate::replica::{self, BootMedia, Effects, Epochs, PeerNews, Reload, Replica};
+use crate::replica::{self, BootMedia, Effects, Epochs, PeerNews, Reload, Replica, StretchNews};
 use crate::tree::Tree;
 
 /// What a member is started with.
@@ -65,6 +65,7 @@ pub trait Machine: Sized {
     fn on_snapshot_written(&mut self, zxid: Zxid, now: Now, out: &mut Effects);
     fn on_snapshot_failed(&mut self, zxid: Zxid, what: &str);
     fn on_reload(&mut self, what: Reload, media: &dyn BootMedia, now: Now, out: &mut Effects);
+    fn on_stretch(&mut self, _: StretchNews, _: Now, _: &mut Effects) {}
 }
 
 /// A member's disk as its replica reads it.
@@ -136,6 +137,10 @@ impl Machine for Replica {
 
     fn on_reload(&mut self, what: Reload, media: &dyn BootMedia, now: Now, out: &mut Effects) {
         Replica::on_reload(self, what, media, now, out);
+    }
+
+    fn on_stretch(&mut self, news: StretchNews, now: Now, out: &mut Effects) {
+        Replica::on_stretch(self, news, now, out);
     }
 
     fn on_mail(&mut self, mail: ToReplica, now: Now, out: &mut Effects) {

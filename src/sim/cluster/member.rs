@@ -1,7 +1,7 @@
 //! One member: its machines of this life, and what outlives them: the disk, the clocks, and what the world knows
 //! of its history.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::super::disk::Disk;
 use super::super::rng::Rng;
@@ -9,10 +9,10 @@ use super::super::server::Mailbox;
 use super::desk::Standing;
 use super::epochs::EpochFiles;
 use super::plan::Plan;
-use crate::base::{Instant, Now, WallMs};
+use crate::base::{Instant, LinkId, Now, WallMs};
 use crate::journal::BatchId;
 use crate::mail::{ToReplica, ToShard};
-use crate::replica::EpochFile;
+use crate::replica::{EpochFile, Stretch};
 use crate::shard::Shard;
 
 /// One life of a member: from a boot to the next end.
@@ -83,6 +83,8 @@ pub struct Member<M> {
     pub epochs: EpochFiles,
     /// Reported as written before they were (sabotage), still to be told.
     pub told_epochs: VecDeque<(EpochFile, i64)>,
+    /// Stretches of the journal being read for learners.
+    pub stretches: BTreeMap<LinkId, Stretch>,
     /// Batches reported landed before they are (sabotage).
     pub early: BTreeSet<BatchId>,
     /// The history it believes to have published is not on its disk (sabotage).
@@ -119,6 +121,7 @@ impl<M> Member<M> {
             disk: Disk::default(),
             epochs: EpochFiles::default(),
             told_epochs: VecDeque::new(),
+            stretches: BTreeMap::new(),
             early: BTreeSet::new(),
             stale: false,
             clock: Clock::draw(plan.clock_skew, dice),

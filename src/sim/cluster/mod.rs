@@ -37,6 +37,7 @@ mod peers;
 mod plan;
 mod rest;
 mod shards;
+mod stretches;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

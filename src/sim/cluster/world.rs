@@ -113,6 +113,8 @@ pub enum News {
     EpochLands,
     /// Reported before it is on the disk (sabotage).
     EpochTold,
+    /// A stretch of the journal is read for a learner.
+    StretchSteps(LinkId),
     ShardTick {
         shard: usize,
     },

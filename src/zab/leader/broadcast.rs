@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 
-use super::links::LinkStage;
 use super::{Leader, LeaderEffect, Outstanding};
 use crate::base::{LinkId, Zxid};
 use crate::codec::peer::{Packet, PacketKind};
+use crate::zab::learners::LinkStage;
 
 impl Leader {
     /// Sends `record` to all who follow. It must be the next zxid of the epoch, and is logged here by the owner, who
@@ -15,7 +15,7 @@ impl Leader {
         assert!(self.last_proposed.is_right_before(zxid), "{zxid} does not follow {}", self.last_proposed);
         self.last_proposed = zxid;
         let packet = Packet::with(PacketKind::Proposal, zxid, record.clone()).to_bytes();
-        self.feed_all(out, |link| (!link.observes).then(|| packet.clone()));
+        self.learners.feed_all(out, |link| (!link.observes).then(|| packet.clone()));
         self.outstanding.push_back(Outstanding { zxid, record });
     }
 
@@ -28,7 +28,7 @@ impl Leader {
     /// A learner was fed all commits up to and with `committed` and all proposals up to `proposed`; from here on it
     /// gets everything: first the outstanding proposals above that, then NEWLEADER with our list of servers.
     pub fn follow(&mut self, link: LinkId, committed: Zxid, proposed: Zxid, config: &str, out: &mut Vec<LeaderEffect>) {
-        let Some(state) = self.links.get_mut(&link) else { return };
+        let Some(state) = self.learners.get_mut(link) else { return };
         state.after = committed;
         state.stage = LinkStage::Syncing;
         if !state.observes {
@@ -39,12 +39,12 @@ impl Leader {
                 .map(|proposal| Packet::with(PacketKind::Proposal, proposal.zxid, proposal.record.clone()).to_bytes())
                 .collect();
             for packet in missing {
-                self.feed(link, packet, out);
+                self.learners.feed(link, packet, out);
             }
         }
         let config = Bytes::copy_from_slice(config.as_bytes());
         let epoch = self.epoch_zxid();
-        self.send(link, &Packet::with(PacketKind::NewLeader, epoch, config), out);
+        self.learners.send(link, &Packet::with(PacketKind::NewLeader, epoch, config), out);
     }
 
     /// Commits what has a quorum, oldest first.
@@ -64,15 +64,15 @@ impl Leader {
             moved = true;
         }
         if moved {
-            self.start_streams(out);
+            self.learners.start_streams(self.last_committed, out);
         }
     }
 
     /// The highest zxid that a quorum has on disk. An acknowledgement covers everything before it: links keep their
     /// order, and a learner acknowledges only behind its disk.
     fn quorum_point(&self) -> Zxid {
-        let followers = self.links.values().filter(|link| link.votes && link.stage >= LinkStage::Acked);
-        let mut acks: Vec<(Zxid, _)> = followers.map(|link| (link.acked, link.server)).collect();
+        let followers = self.learners.iter().filter(|(_, link)| link.votes && link.stage >= LinkStage::Acked);
+        let mut acks: Vec<(Zxid, _)> = followers.map(|(_, link)| (link.acked, link.server)).collect();
         acks.push((self.own_durable, self.me));
         acks.sort_unstable();
         // Those from a place on have at least its zxid: the last place whose servers are a quorum has the highest.
@@ -85,7 +85,7 @@ impl Leader {
         let zxid = proposal.zxid;
         let mut commit = None;
         let mut inform = None;
-        self.feed_all(out, |link| {
+        self.learners.feed_all(out, |link| {
             let packet = match link.observes {
                 _ if zxid <= link.after => return None,
                 true => inform
@@ -99,7 +99,7 @@ impl Leader {
     fn answer_syncs(&mut self, out: &mut Vec<LeaderEffect>) {
         while self.syncs.front().is_some_and(|(zxid, _)| *zxid <= self.last_committed) {
             let (_, link) = self.syncs.pop_front().expect("seen above");
-            self.send(link, &Packet::bare(PacketKind::Sync, Zxid::ZERO), out);
+            self.learners.send(link, &Packet::bare(PacketKind::Sync, Zxid::ZERO), out);
         }
     }
 }
@@ -109,11 +109,11 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    use super::super::Timing;
     use super::*;
     use crate::base::{Instant, ServerId};
     use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, cut};
-    use crate::zab::{Member, View};
+    use crate::zab::leader_tests::{elected, limits};
+    use crate::zab::{MasterEffect, Member, Timing, View};
 
     const LINK: LinkId = LinkId(1);
     const EPOCH: i64 = 1 << 32;
@@ -125,7 +125,7 @@ mod tests {
         let members = (1..=3).map(|id| (ServerId(id), member(ServerId(id)))).collect();
         let view = View { members, groups: BTreeMap::new(), weights: BTreeMap::new(), version: 0 };
         let timing = Timing { tick_ms: 1000, init_ms: 1000, sync_ms: 1000, ping_ms: 100 };
-        let mut leader = Leader::new(ServerId(1), Arc::new(view), timing, (0, 0), Zxid::ZERO, 1 << 20, now, &mut out);
+        let mut leader = Leader::new(elected(1, &[2]), Arc::new(view), limits(timing), now, &mut out);
         let info = LearnerInfo { server: ServerId(2), protocol_version: PROTOCOL_VERSION, config_version: 0 };
         leader.on_link(LINK, now);
         say(&mut leader, &Packet::with(PacketKind::FollowerInfo, Zxid::ZERO, info.encode()));
@@ -144,7 +144,7 @@ mod tests {
         let mut out = Vec::new();
         leader.on_bytes(LINK, &packet.to_bytes(), Instant(0), &mut out);
         let sent = out.into_iter().filter_map(|effect| match effect {
-            LeaderEffect::Send { bytes, .. } => cut(&bytes, 1 << 20).ok().flatten(),
+            LeaderEffect::Learner(MasterEffect::Send { bytes, .. }) => cut(&bytes, 1 << 20).ok().flatten(),
             _ => None,
         });
         sent.map(|(packet, _)| (packet.kind, packet.zxid.0)).collect()

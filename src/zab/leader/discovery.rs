@@ -1,9 +1,9 @@
 //! Phase 1 and 2 of an epoch: which number it has, who promised it, and whose history it starts with.
 
-use super::links::LinkStage;
 use super::{Leader, LeaderEffect, Stage};
-use crate::base::{Instant, LinkId, Zxid};
-use crate::codec::peer::{AckEpoch, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
+use crate::base::{Instant, LinkId, ServerId, Zxid};
+use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
+use crate::zab::learners::{LinkStage, MasterEffect};
 
 /// An acceptedEpoch this far above everybody else's is a mistake or an attack: nobody is elected so often.
 const EPOCH_JUMP_MAX: i64 = 1 << 20;
@@ -31,19 +31,14 @@ impl Leader {
             return Err("it claims an epoch far beyond every voter's");
         }
         // A server that comes back faster than its old connection dies has but one.
-        let old = self.links.iter().find(|(id, old)| {
-            **id != link && old.server == info.server && info.server.0 >= 0 && old.stage > LinkStage::Greeting
-        });
-        if let Some(old) = old.map(|(id, _)| *id) {
-            self.drop_link(old, "it connected anew", out);
-        }
-        let state = self.links.get_mut(&link).expect("its packet was just read");
+        self.learners.replace(link, info.server, out);
+        let state = self.learners.get_mut(link).expect("its packet was just read");
         state.server = info.server;
         state.votes = votes;
         state.observes = packet.kind == PacketKind::ObserverInfo;
         state.stage = LinkStage::Waiting;
         if self.has_decided() {
-            self.inform(link, out);
+            self.learners.inform(link, self.epoch, out);
         } else if self.stage == Stage::Gathering {
             self.epoch = self.epoch.max(accepted + 1);
             if votes {
@@ -62,6 +57,19 @@ impl Leader {
         }
     }
 
+    /// A voter looks for a leader. One that had voted for us has changed its mind, or could not reach us: if nobody else has
+    /// come for so long either, it is better to vote again than to wait for initLimit (ZK: Leader.reportLookingSid).
+    pub fn on_voter_looks(&mut self, voter: ServerId, now: Instant, out: &mut Vec<LeaderEffect>) {
+        let waited_ms = now.millis_since(self.stage_since);
+        if self.stage == Stage::Gathering
+            && self.epoch_wait_ms_max.is_some_and(|max| waited_ms > max)
+            && self.electors.contains(&voter)
+        {
+            out.push(LeaderEffect::Disloyal);
+            self.abdicate(format!("server {voter}, which had voted for this one, looks for a leader again"), out);
+        }
+    }
+
     /// Our own acceptedEpoch is durable: the others may be asked for their promise.
     pub fn on_promised(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
         if self.stage != Stage::Promising {
@@ -69,24 +77,10 @@ impl Leader {
         }
         self.enter(Stage::Acking, now);
         self.promised.insert(self.me);
-        let waiting: Vec<LinkId> =
-            self.links.iter().filter(|(_, l)| l.stage == LinkStage::Waiting).map(|(id, _)| *id).collect();
-        for link in waiting {
-            self.inform(link, out);
+        for link in self.learners.at(LinkStage::Waiting) {
+            self.learners.inform(link, self.epoch, out);
         }
         self.count_promises(now, out);
-    }
-
-    fn inform(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
-        let zxid = self.epoch_zxid();
-        self.send(
-            link,
-            &Packet::with(PacketKind::LeaderInfo, zxid, LeaderInfo { protocol_version: PROTOCOL_VERSION }.encode()),
-            out,
-        );
-        if let Some(state) = self.links.get_mut(&link) {
-            state.stage = LinkStage::Informed;
-        }
     }
 
     pub(super) fn on_ack_epoch(
@@ -98,7 +92,7 @@ impl Leader {
     ) -> Result<(), &'static str> {
         let data = packet.data.as_deref().unwrap_or_default();
         let epoch = AckEpoch::decode(data).map_err(|malformed| malformed.0)?.current_epoch;
-        let state = self.links.get_mut(&link).expect("its packet was just read");
+        let state = self.learners.get_mut(link).expect("its packet was just read");
         state.peer = packet.zxid;
         state.stage = LinkStage::Promised;
         // -1: it had promised this epoch before, so it is not counted again; a zxid of -1 is no history to count on.
@@ -132,37 +126,29 @@ impl Leader {
             return;
         }
         self.enter(Stage::Synchronizing, now);
-        let promised: Vec<LinkId> =
-            self.links.iter().filter(|(_, link)| link.stage == LinkStage::Promised).map(|(id, _)| *id).collect();
-        for link in promised {
+        for link in self.learners.at(LinkStage::Promised) {
             self.synchronize(link, out);
         }
         self.on_new_leader_ack(now, out); // Alone it may be a quorum.
     }
 
     fn synchronize(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
-        let Some(state) = self.links.get(&link) else { return };
-        out.push(LeaderEffect::Sync { link, server: state.server, peer: state.peer });
+        let Some(state) = self.learners.get_mut(link) else { return };
+        out.push(MasterEffect::Sync { link, server: state.server, peer: state.peer }.into());
     }
 
     /// A learner has our history. With a quorum of voters that do, the epoch is established.
     pub(super) fn on_new_leader_ack(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
         if self.stage == Stage::Synchronizing && self.hears_quorum() {
             self.enter(Stage::Established, now);
-            self.next_check = now.plus_ms(self.timing.tick_ms);
+            self.next_check = now.plus_ms(self.learners.timing().tick_ms);
             self.last_proposed = self.epoch_zxid();
             self.last_committed = self.last_proposed;
             out.push(LeaderEffect::Established { epoch: self.epoch });
         }
         if self.stage == Stage::Established {
-            let acked: Vec<LinkId> =
-                self.links.iter().filter(|(_, link)| link.stage == LinkStage::Acked).map(|(id, _)| *id).collect();
-            for link in acked {
-                self.send(link, &Packet::bare(PacketKind::UpToDate, Zxid(-1)), out);
-                if let Some(state) = self.links.get_mut(&link) {
-                    state.stage = LinkStage::Live;
-                    tracing::info!(server = %state.server, votes = state.votes, "learner is up to date");
-                }
+            for link in self.learners.at(LinkStage::Acked) {
+                self.learners.say_up_to_date(link, out);
             }
         }
     }

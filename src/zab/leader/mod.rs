@@ -6,94 +6,46 @@
 //! ```
 //!
 //! Every learner passes through the same steps on its own link, early or late. What a learner must be sent to know
-//! our history is the owner's affair ([`LeaderEffect::Sync`]); everything afterwards is here.
+//! our history is the owner's affair ([`MasterEffect::Sync`]); everything afterwards is here.
 //!
 //! Source: Zab (DSN 2011), phases 1 to 3; ZK: Leader, LearnerHandler (spec: quorum 7 to 10).
 
-mod backlog;
 mod broadcast;
 mod discovery;
-mod links;
+mod packets;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::learners::{LearnerLimits, Learners, LinkStage, MasterEffect};
 use super::view::View;
-use crate::base::{Id, Instant, LinkId, ServerId, SessionId, Zxid};
-use crate::codec::peer::Forwarded;
-use links::{Link, LinkStage};
-
-/// Limits of time, in milliseconds (spec: quorum 16).
-#[derive(Clone, Copy, Debug)]
-pub struct Timing {
-    pub tick_ms: u64,
-    /// `initLimit`: to agree on an epoch and to synchronize.
-    pub init_ms: u64,
-    /// `syncLimit`: to be silent, or to leave a proposal unacknowledged.
-    pub sync_ms: u64,
-    /// How often learners are spoken to; at most half a tick.
-    pub ping_ms: u64,
-}
+use crate::base::{Instant, LinkId, ServerId, Zxid};
 
 /// What the leader asks of its owner.
 #[derive(Debug)]
 pub enum LeaderEffect {
-    Send {
-        link: LinkId,
-        bytes: Bytes,
-    },
-    /// Say when everything sent so far has left, with [`Leader::on_drained`].
-    TellDrained {
-        link: LinkId,
-    },
-    Close {
-        link: LinkId,
-    },
+    /// Of one learner.
+    Learner(MasterEffect),
     /// Make `acceptedEpoch` durable, then [`Leader::on_promised`].
-    Promise {
-        epoch: i64,
-    },
+    Promise { epoch: i64 },
     /// Make `currentEpoch` durable, then [`Leader::on_adopted`].
-    Adopt {
-        epoch: i64,
-    },
-    /// This learner's last transaction is `peer` (-1: it has nothing): send it what it lacks with [`Leader::feed`]
-    /// or [`Leader::feed_snapshot`], then [`Leader::follow`].
-    Sync {
-        link: LinkId,
-        server: ServerId,
-        peer: Zxid,
-    },
+    Adopt { epoch: i64 },
     /// A quorum has our history: serve.
-    Established {
-        epoch: i64,
-    },
+    Established { epoch: i64 },
     /// Everything up to here has a quorum; its record, oldest first, one effect each.
-    Commit {
-        zxid: Zxid,
-        record: Bytes,
-    },
-    /// A learner's client wants something ordered.
-    Request {
-        link: LinkId,
-        request: Forwarded,
-        ids: Vec<Id>,
-    },
-    Revalidate {
-        link: LinkId,
-        session: SessionId,
-        timeout_ms: i32,
-    },
-    /// A learner heard these sessions since it last said so.
-    Heard {
-        sessions: Vec<(SessionId, i32)>,
-    },
+    Commit { zxid: Zxid, record: Bytes },
+    /// The reason for what follows is a voter that changed its mind, which is counted.
+    Disloyal,
     /// Leadership is over.
-    Abdicate {
-        why: String,
-    },
+    Abdicate { why: String },
+}
+
+impl From<MasterEffect> for LeaderEffect {
+    fn from(effect: MasterEffect) -> LeaderEffect {
+        LeaderEffect::Learner(effect)
+    }
 }
 
 /// Where an epoch stands.
@@ -116,19 +68,36 @@ struct Outstanding {
     record: Bytes,
 }
 
+/// A server that was elected to lead.
+#[derive(Clone, Debug)]
+pub struct Elected {
+    pub me: ServerId,
+    /// Who voted for it, as far as is known.
+    pub by: BTreeSet<ServerId>,
+    /// It gives up when it has waited longer for its epoch than this and one of those looks for a leader again; `None` =
+    /// then it waits on (`leader.maxTimeToWaitForEpoch`, ZOOKEEPER-3109).
+    pub epoch_wait_ms_max: Option<u64>,
+    /// Its epochs on disk.
+    pub accepted: i64,
+    pub current: i64,
+    /// Its last logged transaction.
+    pub last: Zxid,
+}
+
 /// One term of leadership. Lives on: the replication core.
 #[derive(Debug)]
 pub struct Leader {
     me: ServerId,
+    electors: BTreeSet<ServerId>,
+    epoch_wait_ms_max: Option<u64>,
     view: Arc<View>,
-    timing: Timing,
     stage: Stage,
     stage_since: Instant,
     /// The highest anybody needs so far; fixed from [`Stage::Promising`] on.
     epoch: i64,
     /// Our own currentEpoch and last transaction when the term began.
     summary: (i64, Zxid),
-    links: BTreeMap<LinkId, Link>,
+    learners: Learners,
     /// Voters that want to join the epoch, ourselves included.
     joined: BTreeSet<ServerId>,
     /// Voters that promised it, ourselves included.
@@ -141,34 +110,28 @@ pub struct Leader {
     syncs: VecDeque<(Zxid, LinkId)>,
     next_ping: Instant,
     next_check: Instant,
-    field_bytes_max: usize,
 }
 
 impl Leader {
     /// A term that begins: elected, but nobody follows yet. All of our history is durable.
-    ///
-    /// `accepted`, `current`: our epochs on disk. `last`: our last logged transaction. `field_bytes_max`: what a
-    /// packet's fields may be long (`jute.maxbuffer` and its extra size).
-    #[allow(clippy::too_many_arguments, reason = "what a server knows of itself when it is elected")]
     pub fn new(
-        me: ServerId,
+        elected: Elected,
         view: Arc<View>,
-        timing: Timing,
-        (accepted, current): (i64, i64),
-        last: Zxid,
-        field_bytes_max: usize,
+        limits: LearnerLimits,
         now: Instant,
         out: &mut Vec<LeaderEffect>,
     ) -> Leader {
+        let Elected { me, accepted, current, last, .. } = elected;
         let mut leader = Leader {
             me,
+            electors: elected.by,
+            epoch_wait_ms_max: elected.epoch_wait_ms_max,
             view,
-            timing,
             stage: Stage::Gathering,
             stage_since: now,
             epoch: accepted + 1,
             summary: (current, last),
-            links: BTreeMap::new(),
+            learners: Learners::new(limits),
             joined: BTreeSet::from([me]),
             promised: BTreeSet::new(),
             outstanding: VecDeque::new(),
@@ -177,8 +140,7 @@ impl Leader {
             own_durable: last,
             syncs: VecDeque::new(),
             next_ping: now,
-            next_check: now.plus_ms(timing.tick_ms),
-            field_bytes_max,
+            next_check: now.plus_ms(limits.timing.tick_ms),
         };
         leader.gather(now, out); // Alone it may be a quorum.
         leader
@@ -192,15 +154,16 @@ impl Leader {
         self.stage == Stage::Established
     }
 
-    /// Learners that follow, for the operator.
-    pub fn learners(&self) -> impl Iterator<Item = LearnerReport> {
-        self.links.values().filter(|link| link.stage >= LinkStage::Syncing).map(|link| LearnerReport {
-            server: link.server,
-            votes: link.votes,
-            observes: link.observes,
-            synced: link.stage == LinkStage::Live,
-            acked: link.acked,
-        })
+    pub fn learners(&self) -> &Learners {
+        &self.learners
+    }
+
+    pub fn learners_mut(&mut self) -> &mut Learners {
+        &mut self.learners
+    }
+
+    pub fn last_committed(&self) -> Zxid {
+        self.last_committed
     }
 
     /// Proposed and never committed, oldest first: what the end of a term leaves behind.
@@ -214,7 +177,7 @@ impl Leader {
     }
 
     pub fn pending_sync_count(&self) -> usize {
-        self.syncs.len()
+        self.syncs.iter().filter(|(_, link)| self.learners.has(*link)).count()
     }
 
     pub fn outstanding_count(&self) -> usize {
@@ -238,18 +201,20 @@ impl Leader {
         if self.stage == Stage::Over {
             return;
         }
-        if self.stage < Stage::Established && now.millis_since(self.stage_since) > self.timing.init_ms {
-            let why = format!("no quorum came together within initLimit ({} ms)", self.timing.init_ms);
+        let timing = self.learners.timing();
+        if self.stage < Stage::Established && now.millis_since(self.stage_since) > timing.init_ms {
+            let why = format!("no quorum came together within initLimit ({} ms)", timing.init_ms);
             return self.abdicate(why, out);
         }
-        self.drop_silent(now, out);
+        self.learners.drop_silent(now, out);
+        self.drop_debtors(now, out);
         if now >= self.next_ping {
             // Counted from when it was due, so that late ticks do not add up.
-            self.next_ping = self.next_ping.plus_ms(self.timing.ping_ms).max(now);
-            self.ping(out);
+            self.next_ping = self.next_ping.plus_ms(timing.ping_ms).max(now);
+            self.learners.ping(self.last_proposed, out);
         }
         if self.stage == Stage::Established && now >= self.next_check {
-            self.next_check = now.plus_ms(self.timing.tick_ms);
+            self.next_check = now.plus_ms(timing.tick_ms);
             if !self.hears_quorum() {
                 self.abdicate("fewer than a quorum of voters are heard".into(), out);
             }
@@ -258,17 +223,7 @@ impl Leader {
 
     /// Whether a quorum of voters, ourselves included, is connected and past its handshake.
     fn hears_quorum(&self) -> bool {
-        let voters = self.links.values().filter(|link| link.votes && link.stage >= LinkStage::Acked);
-        self.view.has_quorum(&voters.map(|link| link.server).chain([self.me]).collect())
+        let voters = self.learners.iter().filter(|(_, link)| link.votes && link.stage >= LinkStage::Acked);
+        self.view.has_quorum(&voters.map(|(_, link)| link.server).chain([self.me]).collect())
     }
-}
-
-/// One learner, as an operator sees it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LearnerReport {
-    pub server: ServerId,
-    pub votes: bool,
-    pub observes: bool,
-    pub synced: bool,
-    pub acked: Zxid,
 }

@@ -1,0 +1,157 @@
+//! The leader and its links, asked about what only several of them together show.
+
+use std::collections::BTreeSet;
+
+use super::view::tests::view_of;
+use super::{Elected, Leader, LeaderEffect, LearnerLimits, MasterEffect, SyncKind, Timing};
+use crate::base::{Instant, LinkId, ServerId, Zxid};
+use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
+
+pub const TIMING: Timing = Timing { tick_ms: 100, init_ms: 1000, sync_ms: 500, ping_ms: 50 };
+
+pub fn limits(timing: Timing) -> LearnerLimits {
+    LearnerLimits { timing, field_bytes_max: 1 << 20, snap_syncs_max: 10, diff_syncs_max: 100 }
+}
+
+/// A server with no history, elected by itself and `by`.
+pub fn elected(me: i64, by: &[i64]) -> Elected {
+    let by: BTreeSet<ServerId> = by.iter().copied().chain([me]).map(ServerId).collect();
+    Elected { me: ServerId(me), by, epoch_wait_ms_max: None, accepted: 0, current: 0, last: Zxid::ZERO }
+}
+
+fn at(ms: u64) -> Instant {
+    Instant(ms * 1000)
+}
+
+fn say(leader: &mut Leader, link: u64, packet: &Packet, now: Instant) -> Vec<LeaderEffect> {
+    let mut out = Vec::new();
+    leader.on_bytes(LinkId(link), &packet.to_bytes(), now, &mut out);
+    out
+}
+
+/// `server` comes on the link of its own number, up to the point at which it must be synchronized.
+fn join(leader: &mut Leader, server: i64, kind: PacketKind) {
+    let info = LearnerInfo { server: ServerId(server), protocol_version: PROTOCOL_VERSION, config_version: 0 };
+    leader.on_link(LinkId(server as u64), at(0));
+    say(leader, server as u64, &Packet::with(kind, Zxid::ZERO, info.encode()), at(0));
+    let promise = AckEpoch { current_epoch: 0 }.encode();
+    let effects = say(leader, server as u64, &Packet::with(PacketKind::AckEpoch, Zxid::ZERO, promise), at(0));
+    let asked = |effect: &LeaderEffect| matches!(effect, LeaderEffect::Learner(MasterEffect::Sync { .. }));
+    assert!(effects.iter().any(asked), "{effects:?}");
+}
+
+/// Alone among voters and established, with limits of two.
+fn lone_leader(observers: &[i64]) -> Leader {
+    let limits = LearnerLimits { snap_syncs_max: 2, diff_syncs_max: 2, ..limits(TIMING) };
+    let mut out = Vec::new();
+    let mut leader = Leader::new(elected(1, &[]), view_of(&[1], observers).into(), limits, at(0), &mut out);
+    leader.on_promised(at(0), &mut out);
+    leader.on_adopted(at(0), &mut out);
+    assert!(leader.is_established());
+    leader
+}
+
+fn begin(leader: &mut Leader, link: u64, kind: SyncKind) -> Option<usize> {
+    let mut out: Vec<LeaderEffect> = Vec::new();
+    let begun = leader.learners_mut().begin_sync(LinkId(link), kind, &mut out);
+    assert_eq!(begun.is_none(), matches!(out[..], [LeaderEffect::Learner(MasterEffect::Close { .. })]), "{out:?}");
+    if begun.is_some() {
+        leader.follow(LinkId(link), Zxid::ZERO, Zxid::ZERO, "version=0", &mut out);
+    }
+    begun
+}
+
+#[test]
+fn observers_beyond_the_limit_are_turned_away_until_one_is_done() {
+    let mut leader = lone_leader(&[2, 3, 4, 5, 6]);
+    for server in 2..=5 {
+        join(&mut leader, server, PacketKind::ObserverInfo);
+    }
+    assert_eq!(begin(&mut leader, 2, SyncKind::Snap), Some(1));
+    assert_eq!(begin(&mut leader, 3, SyncKind::Snap), Some(2));
+    assert_eq!(begin(&mut leader, 4, SyncKind::Diff), Some(1), "each kind has its own limit");
+    assert_eq!(begin(&mut leader, 5, SyncKind::Snap), None);
+    assert!(!leader.learners().has(LinkId(5)));
+    // Done is who has acknowledged NEWLEADER.
+    say(&mut leader, 2, &Packet::bare(PacketKind::Ack, Zxid(1 << 32)), at(0));
+    join(&mut leader, 6, PacketKind::ObserverInfo);
+    assert_eq!(begin(&mut leader, 6, SyncKind::Snap), Some(2));
+    // And who is gone.
+    leader.learners_mut().on_gone(LinkId(3));
+    join(&mut leader, 5, PacketKind::ObserverInfo);
+    assert_eq!(begin(&mut leader, 5, SyncKind::Snap), Some(2));
+}
+
+#[test]
+fn voters_are_never_turned_away_but_counted() {
+    let mut out = Vec::new();
+    let view = view_of(&[1, 2, 3, 4, 5], &[6]);
+    let limits = LearnerLimits { snap_syncs_max: 2, ..limits(TIMING) };
+    let mut leader = Leader::new(elected(1, &[2, 3]), view.into(), limits, at(0), &mut out);
+    for server in 2..=5 {
+        let info = LearnerInfo { server: ServerId(server), protocol_version: PROTOCOL_VERSION, config_version: 0 };
+        leader.on_link(LinkId(server as u64), at(0));
+        let packet = Packet::with(PacketKind::FollowerInfo, Zxid::ZERO, info.encode());
+        say(&mut leader, server as u64, &packet, at(0));
+    }
+    leader.on_promised(at(0), &mut out);
+    for server in 2..=5 {
+        let promise = AckEpoch { current_epoch: 0 }.encode();
+        say(&mut leader, server, &Packet::with(PacketKind::AckEpoch, Zxid::ZERO, promise), at(0));
+    }
+    leader.on_adopted(at(0), &mut out);
+    for server in 2..=5 {
+        assert_eq!(begin(&mut leader, server, SyncKind::Snap), Some(server as usize - 1));
+    }
+    join(&mut leader, 6, PacketKind::ObserverInfo);
+    assert_eq!(begin(&mut leader, 6, SyncKind::Snap), None);
+}
+
+#[test]
+fn a_learner_that_gets_a_snapshot_after_all_is_counted_once() {
+    let mut leader = lone_leader(&[2, 3]);
+    join(&mut leader, 2, PacketKind::ObserverInfo);
+    assert_eq!(begin(&mut leader, 2, SyncKind::Diff), Some(1));
+    assert_eq!(begin(&mut leader, 2, SyncKind::Snap), Some(1));
+    join(&mut leader, 3, PacketKind::ObserverInfo);
+    assert_eq!(begin(&mut leader, 3, SyncKind::Diff), Some(1));
+}
+
+fn waiting_leader(epoch_wait_ms_max: Option<u64>) -> Leader {
+    let elected = Elected { epoch_wait_ms_max, ..elected(1, &[2, 3]) };
+    Leader::new(elected, view_of(&[1, 2, 3, 4, 5], &[]).into(), limits(TIMING), at(0), &mut Vec::new())
+}
+
+fn gives_up(leader: &mut Leader, voter: i64, ms: u64) -> bool {
+    let mut out = Vec::new();
+    leader.on_voter_looks(ServerId(voter), at(ms), &mut out);
+    match &out[..] {
+        [] => false,
+        [LeaderEffect::Disloyal, LeaderEffect::Abdicate { .. }] => true,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// ZK: LeaderMetricsTest, ZOOKEEPER-3109.
+#[test]
+fn a_leader_nobody_comes_to_gives_up_when_its_voter_looks_again() {
+    let mut leader = waiting_leader(Some(300));
+    assert!(!gives_up(&mut leader, 2, 300), "it has not waited for longer than it must");
+    assert!(!gives_up(&mut leader, 4, 400), "that one never voted for it");
+    assert!(gives_up(&mut leader, 2, 301));
+    assert!(!gives_up(&mut leader, 2, 302), "once");
+    assert!(gives_up(&mut waiting_leader(Some(0)), 3, 1));
+    assert!(!gives_up(&mut waiting_leader(None), 3, 900), "off");
+}
+
+#[test]
+fn a_leader_whose_epoch_is_decided_does_not_care_who_looks() {
+    let mut leader = waiting_leader(Some(0));
+    for server in [2, 3] {
+        let info = LearnerInfo { server: ServerId(server), protocol_version: PROTOCOL_VERSION, config_version: 0 };
+        leader.on_link(LinkId(server as u64), at(0));
+        let packet = Packet::with(PacketKind::FollowerInfo, Zxid::ZERO, info.encode());
+        say(&mut leader, server as u64, &packet, at(0));
+    }
+    assert!(!gives_up(&mut leader, 2, 500));
+}

@@ -1,0 +1,225 @@
+"""What operators set about learners, each with an ensemble of its own: how they are brought up to date, how many at once, from whom
+observers learn, and when.
+
+    tests/ensemble/learners.py [--apache a39] [--only NAME]
+
+`--apache KIND` is the kind that ringkeeper is mixed with. Ends with a line `learners: ...`.
+"""
+
+import argparse
+import sys
+import threading
+import time
+from pathlib import Path
+
+TESTS = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "parity")]
+
+import servers  # noqa: E402
+from cluster import Cluster, Failed, kinds, limit_seconds, unused_ports, wait_for  # noqa: E402
+
+RK = "ringkeeper"
+SCENARIOS = []
+
+
+def scenario(function):
+    SCENARIOS.append(function)
+    return function
+
+
+def expect(truth, what):
+    if not truth:
+        raise Failed(what)
+
+
+def syncs(member):
+    """How many DIFFs (TRUNCs among them) and SNAPs a member says it has sent."""
+    told = member.monitor()
+    return int(float(told["zk_diff_count"])), int(float(told["zk_snap_count"]))
+
+
+class Writing(threading.Thread):
+    """Writes to one znode, some hundred times a second, until told to stop."""
+
+    def __init__(self, member, path):
+        super().__init__(daemon=True)
+        self.client, self.path, self.ending, self.written, self.error = member.connect(), path, False, 0, None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.ending = True
+        self.join(20)
+        self.client.close()
+        expect(self.error is None, f"a writer failed: {self.error}")
+
+    def run(self):
+        try:
+            while not self.ending:
+                self.client.pipeline([("set", self.path, b"w" * 50)] * 20)
+                self.written += 20
+                time.sleep(0.05)
+        except Exception as error:  # noqa: BLE001 - judged by whoever waits for it
+            self.error = error
+
+
+def behind(cluster, member, count, data):
+    """A member that comes back after so many writes: the (DIFFs, SNAPs) that its leader sent for that. Others go on writing."""
+    leader = cluster.leader()
+    member.kill()
+    with leader.connect() as client:
+        client.ensure("/behind")
+        client.pipeline([("set", "/behind", data)] * count)
+    before = syncs(leader)
+    with Writing(leader, "/behind") as writing:
+        member.launch()
+        cluster.wait_serving([member])
+        until = writing.written + 100
+        wait_for("writes beside the synchronization", lambda: writing.written > until, 20)
+    cluster.settle()
+    expect(cluster.leader() is leader, "another leader meanwhile")
+    return tuple(now - then for now, then in zip(syncs(leader), before))
+
+
+@scenario
+def diff_from_disk(apache):
+    """Further behind than the leader keeps in memory, but not by much: its journal serves. By more: a snapshot."""
+    with Cluster([RK, RK, apache], [apache, RK], tick=500) as cluster:
+        cluster.lead(RK)
+        with cluster.leader().connect() as client:
+            client.load("/tree", 20000)
+        cluster.settle()
+        learners = [member for member in cluster.members if member is not cluster.leader()]
+        for member in learners:
+            sent = behind(cluster, member, 3000, b"x" * 50)
+            expect(sent == (1, 0), f"{member}, 3000 writes behind, cost {sent} DIFFs and SNAPs")
+        for member in learners[-2:]:
+            sent = behind(cluster, member, 3000, b"x" * 1000)
+            expect(sent == (0, 1), f"{member}, 3 MB behind, cost {sent} DIFFs and SNAPs")
+        cluster.check_same()
+
+
+@scenario
+def no_diff_from_disk(apache):
+    """A negative factor: nobody is caught up from the journal."""
+    with Cluster([RK, RK, RK], [apache], tick=500, settings="snapshotSizeFactor=-1\n") as cluster:
+        with cluster.leader().connect() as client:
+            client.load("/tree", 5000)
+        for member in [cluster.followers()[0], cluster.members[-1]]:
+            sent = behind(cluster, member, 1000, b"x" * 10)
+            expect(sent == (0, 1), f"{member} cost {sent} DIFFs and SNAPs")
+        cluster.check_same()
+
+
+def said(member, text):
+    """How often a member's log has this in a line."""
+    return member.log.read_text(errors="replace").count(text)
+
+
+@scenario
+def observers_wait_for_each_other(apache):
+    """One snapshot at a time for observers; those turned away come again, and voters are never turned away."""
+    # Every learner begins with nothing, again and again, and the tree is large enough for them to meet.
+    settings = "leader.maxConcurrentSnapSyncs=1\nforceSnapshotSync=true\nobserver.election.DelayMs=50\n"
+    with Cluster([RK, RK, RK], [RK, RK, apache], tick=500, settings=settings) as cluster:
+        leader = cluster.leader()
+        with leader.connect() as client:
+            client.load("/tree", 60000, data=b"x" * 200)
+        observers = [member for member in cluster.members if member.observer]
+        for _ in range(2):
+            for member in observers:
+                member.kill()
+            for member in observers:
+                member.launch()
+            cluster.wait_serving(observers, 60)
+        expect(cluster.leader() is leader, "another leader meanwhile")
+        turned_away = said(leader, "too many learners are being synchronized")
+        expect(turned_away > 0, "no observer was turned away")
+        follower = cluster.followers()[0]
+        follower.kill()
+        follower.launch()
+        cluster.wait_serving([follower])
+        cluster.check_same()
+
+
+@scenario
+def an_observer_without_a_journal(apache):
+    """syncEnabled=false: it serves and writes nothing down, comes back with what it began with, and is caught up."""
+    with Cluster([RK, apache, RK], [RK, RK], tick=500) as cluster:
+        cluster.lead(RK)
+        observer, other = cluster.members[-2:]
+        observer.stop()
+        observer.settings = "syncEnabled=false\n"
+        observer.launch()
+        cluster.wait_serving([observer])
+        with cluster.leader().connect() as client:
+            client.load("/tree", 2000)
+        cluster.settle()
+        logged = [sum(path.read_bytes().count(b"/tree/1/") for path in (member.data / "ringkeeper").glob("journal.*"))
+                  for member in (observer, other)]
+        expect(logged[0] == 0 and logged[1] >= 1000, f"{logged} of the transactions are in the journals of the two")
+        # It goes on from memory under another leader, and from its disk after a restart.
+        cluster.leader().stop()
+        cluster.wait_serving([observer, other])
+        for member in cluster.members:
+            if not member.running:
+                member.launch()
+        cluster.settle()
+        expect(said(observer, "mode=\"Snap\"") == 0, "it was sent everything though it had it in memory")
+        with observer.connect() as client:
+            client.create("/by-observer")
+        observer.kill()
+        observer.launch()
+        cluster.wait_serving([observer])
+        cluster.check_same()
+
+
+@scenario
+def a_leader_gives_up_a_disloyal_voter(apache):
+    """The voters that elected a leader cannot reach it: with the limit set it votes again soon instead of after initLimit."""
+    settings = "leader.maxTimeToWaitForEpoch=300\nleaderConnectDelayDuringRetryMs=50\n"
+    with Cluster([RK, RK, RK], tick=1000, init=30, settings=settings) as cluster:
+        leader = cluster.members[-1]  # Of equal histories that of the highest number counts.
+        others = cluster.members[:-1]
+        cluster.settle()
+        for member in cluster.members:
+            member.stop()
+        for member in others:
+            member.misled = {leader.sid: unused_ports(1)[0]}
+        for member in cluster.members:
+            member.launch()
+        wait_for("the elected leader gives up", lambda: said(leader, "looks for a leader again") > 1, 10)
+        expect(said(others[0], "the leader cannot be connected to") > 0, "it was never dialled in vain")
+        for member in others:
+            member.stop()
+            member.misled = {}
+            member.launch()
+        cluster.wait_serving()
+        cluster.check_same()
+        counted = int(float(leader.monitor()["zk_quit_leading_due_to_disloyal_voter"]))
+        expect(counted > 1, f"counted {counted} times")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--apache", default="a39", help="a38 or a39")
+    parser.add_argument("--only", action="append", help="a scenario, by name")
+    options = parser.parse_args()
+    apache = kinds(options.apache)[0]
+    servers.exit_on_signal()
+    limit_seconds(540)
+    started = time.monotonic()
+    chosen = [one for one in SCENARIOS if one.__name__ in options.only] if options.only else SCENARIOS
+    if not chosen:
+        sys.exit("no such scenario: " + ", ".join(one.__name__ for one in SCENARIOS))
+    for one in chosen:
+        begun = time.monotonic()
+        one(apache)
+        print(f"  {one.__name__}: {time.monotonic() - begun:.1f} s", flush=True)
+    print(f"learners: with {apache}: {len(chosen)} scenarios passed, {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
