@@ -11,7 +11,7 @@ use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidated};
 use crate::codec::{Reader, txn};
 use crate::mail::metrics::Counter;
-use crate::mail::{Sizes, Submit};
+use crate::mail::{Service, Sizes, Submit};
 use crate::session::Owner;
 use crate::snapshot::StreamWriter;
 use crate::zab::{Leader, LeaderEffect, Plan};
@@ -141,7 +141,7 @@ impl Replica {
             tracing::warn!(%session, "ephemerals of a session that does not exist: closing it");
             self.end_session(session, Xid::default(), crate::mail::AnswerKind::Hangup, now);
         }
-        self.serve_clients(serves, out);
+        self.serve_clients(if serves { Service::Everybody } else { Service::Nobody }, out);
     }
 
     /// Sends a learner whose last transaction is `peer` what it lacks.
@@ -228,6 +228,7 @@ impl Replica {
             return self.close_session(session, cxid, now);
         }
         match self.sessions.owner(session) {
+            None if op != OpCode::CloseSession && self.may_be_local_elsewhere(session) => self.order(&submit, now),
             _ if !lives => {
                 self.refuse(&submit, ErrorCode::SessionExpired, now);
             }
