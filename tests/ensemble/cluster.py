@@ -25,7 +25,7 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "parity"), str(TESTS / "ensemble")]
 
 import servers  # noqa: E402
-from client import Client  # noqa: E402
+from client import Client, Refused  # noqa: E402
 from network import Network  # noqa: E402
 
 KINDS = {"a38": "apache38", "a39": "apache39", "rk": "ringkeeper"}
@@ -325,11 +325,14 @@ class Cluster:
     def settle(self, seconds=40):
         """Until all awake members serve, one of them leads, and all stand at the same zxid; returns that zxid.
 
-        A leader counts its new epoch before its first txn does: a session that comes and goes makes that txn.
+        A leader counts its new epoch before its first txn does: a delete that fails makes that txn (a local session makes none).
         """
         def touched():
             try:
-                self.leader(seconds).connect().close()
+                with self.leader(seconds).connect() as client:
+                    client.delete("/settle")
+                return True
+            except Refused:
                 return True
             except (OSError, ConnectionError):
                 return False

@@ -1,6 +1,6 @@
 """Random faults from a seed over a real ensemble under load, and the judgement on what its clients saw.
 
-    tests/ensemble/faults.py rk,rk,rk [--observers rk] [--seconds 60] [--seed 1] [--faults kill,pause,...]
+    tests/ensemble/faults.py rk,rk,rk [--observers rk] [--seconds 60] [--seed 1] [--faults kill,pause,...] [--local]
 
 Faults: kill -9, stop, pause (SIGSTOP), stutter, cuts of the network in one or both directions between members or towards the clients,
 a full disk, a lost one, everybody killed at once. After each fault all is mended and the ensemble must acknowledge writes again within a bound. At the
@@ -244,6 +244,7 @@ def main():
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--tick", type=int, default=400)
     parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--local", action="store_true", help="sessions begin as local ones and are upgraded")
     parser.add_argument("--faults", type=lambda text: text.split(","))
     options = parser.parse_args()
     servers.exit_on_signal()
@@ -252,8 +253,8 @@ def main():
     namespaces = network.usable()
     names = "+".join(options.voters) + (f", observers {'+'.join(options.observers)}" if options.observers else "")
     print(f"faults: {names}, seed {options.seed}, {options.seconds:.0f} s{'' if namespaces else ', no namespaces here: no cuts'}", flush=True)
-    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings="snapCount=2000\n", namespaces=namespaces,
-                      prealloc=64)
+    settings = "snapCount=2000\n" + ("localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\n" if options.local else "")
+    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings=settings, namespaces=namespaces, prealloc=64)
     mounted = mount_small_disk(cluster)
     history = History()
     everybody = [load.Worker(number, cluster.hosts, history, options.seed, timeout=18 * options.tick / 1000)
