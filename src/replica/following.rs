@@ -44,6 +44,8 @@ pub(super) struct Following {
     publishing: bool,
     /// Up to here the leader says it is committed.
     committed: Zxid,
+    /// UPTODATE has been carried out, not only read.
+    is_live: bool,
     /// The snapshot may show transactions that follow it: digests mean nothing until the first that fits.
     is_fuzzy: bool,
     digest_faults: u64,
@@ -87,6 +89,7 @@ impl Replica {
             rebasing: false,
             publishing: false,
             committed: Zxid::ZERO,
+            is_live: false,
             is_fuzzy: false,
             digest_faults: 0,
             heard: BTreeMap::new(),
@@ -447,9 +450,10 @@ impl Replica {
             return;
         }
         following.committed = zxid;
-        let is_live = following.learner.is_live();
-        let Some(ensemble) = &mut self.ensemble else { return };
-        if is_live {
+        if !following.is_live {
+            return;
+        }
+        if let Some(ensemble) = &mut self.ensemble {
             match ensemble.uncommitted.pop_front() {
                 Some((first, record)) if first == zxid => {
                     ensemble.history.push(zxid, record);
@@ -511,6 +515,7 @@ impl Replica {
     /// UPTODATE: a quorum follows this leader, so its history is everybody's.
     fn on_live(&mut self, epoch: i64, now: Now, out: &mut Effects) {
         let Some(following) = self.following() else { return };
+        following.is_live = true;
         let committed = following.committed;
         let took_ms = now.mono.millis_since(following.began);
         tracing::info!(leader = %following.learner.leader(), epoch, took_ms, "following");

@@ -55,6 +55,7 @@ impl Replica {
 
     pub(super) fn on_learner_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
         self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
+        self.with_leader(now, out, |leader, effects| leader.commit(effects));
     }
 
     pub(super) fn on_learner_closed(&mut self, link: LinkId, now: Now, out: &mut Effects) {

@@ -2,6 +2,7 @@
 
 mod local_sessions;
 mod members;
+mod order;
 mod read_only;
 
 use super::*;

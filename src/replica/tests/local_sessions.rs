@@ -248,11 +248,11 @@ fn a_session_closed_in_the_middle_of_its_upgrade_leaves_nothing_behind() {
     for at in [FOLLOWER, LEADER] {
         let mut members = Members::serving(locals);
         let client = members.client(at, 1, 1000);
-        members.hold_leader();
+        members.hold(LEADER);
         members.submit(at, client, 1, OpCode::Create, create("/e", 1));
         members.submit(at, client, 2, OpCode::CloseSession, Bytes::new());
         members.settle();
-        members.let_leader_speak();
+        members.let_speak(LEADER);
         members.run(100);
         assert_eq!(members.texts(at, client.0), ["1 ok", "2 ok"]);
         assert_eq!(members.logged(), [CREATE_SESSION, CREATE, -11].map(|kind| (kind, client.1)));
@@ -266,14 +266,14 @@ fn a_session_closed_in_the_middle_of_its_upgrade_leaves_nothing_behind() {
 fn a_local_close_is_answered_behind_what_the_leader_has_not_answered_yet() {
     let mut members = Members::serving(locals);
     let client = members.client(FOLLOWER, 1, 1000);
-    members.hold_leader();
+    members.hold(LEADER);
     members.submit(FOLLOWER, client, 1, OpCode::Create, create("/a", 0));
     members.submit(FOLLOWER, client, 2, OpCode::Sync, encoded(|w| w.string("/a")));
     members.submit(FOLLOWER, client, 3, OpCode::CloseSession, Bytes::new());
     members.settle();
     assert!(!members.replicas[FOLLOWER].local.is_local(client.1), "it is over at once");
     assert_eq!(members.texts(FOLLOWER, client.0), [] as [&str; 0]);
-    members.let_leader_speak();
+    members.let_speak(LEADER);
     let told = members.texts(FOLLOWER, client.0);
     assert_eq!((told.len(), &*told[0], &*told[2]), (3, "1 ok", "3 ok"), "{told:?}");
     assert_eq!(members.logged(), [(CREATE, client.1)]);
@@ -290,7 +290,7 @@ fn a_local_close_is_answered_behind_what_the_leader_has_not_answered_yet() {
 fn a_client_that_reconnects_in_the_middle_of_its_upgrade_waits_for_it() {
     let mut members = Members::serving(locals);
     let client = members.client(FOLLOWER, 1, 1000);
-    members.hold_leader();
+    members.hold(LEADER);
     members.submit(FOLLOWER, client, 1, OpCode::Create, create("/e", 1));
     members.settle();
     members.gone(FOLLOWER, client);
@@ -299,7 +299,7 @@ fn a_client_that_reconnects_in_the_middle_of_its_upgrade_waits_for_it() {
     assert_eq!(members.texts(FOLLOWER, again), [] as [&str; 0]);
     let asked = members.packets().iter().any(|it| it.kind == crate::codec::peer::PacketKind::Revalidate);
     assert!(!asked, "the leader is not asked yet");
-    members.let_leader_speak();
+    members.let_speak(LEADER);
     assert_eq!(members.texts(FOLLOWER, again), ["granted"]);
     members.submit(FOLLOWER, (again, client.1), 2, OpCode::Create, create("/e2", 1));
     members.settle();

@@ -27,6 +27,9 @@ enum News {
     Drained(LinkId),
 }
 
+/// Bytes to a member, over its end of a wire.
+type Held = (usize, LinkId, Vec<u8>);
+
 struct Wire {
     port: PeerPort,
     ends: [(usize, LinkId); 2],
@@ -45,8 +48,8 @@ pub struct Members {
     wires: Vec<Wire>,
     accepted: u64,
     parted: bool,
-    /// What the leader sends waits.
-    held: Option<VecDeque<(usize, News)>>,
+    /// What either sends over the quorum port waits, if it is held.
+    held: [Option<Vec<Held>>; 2],
 }
 
 pub const FOLLOWER: usize = 0;
@@ -64,7 +67,7 @@ impl Members {
             wires: Vec::new(),
             accepted: 0,
             parted: false,
-            held: None,
+            held: [None, None],
         };
         for number in 1..=2 {
             let mut settings = member();
@@ -102,36 +105,56 @@ impl Members {
     pub fn run(&mut self, ms: u64) {
         let end = self.now_ms + ms;
         while self.now_ms < end {
-            self.now_ms += Replica::TICK_MS;
-            for at in 0..self.replicas.len() {
-                let through = self.now().mono;
-                let sessions = self.alive[at].iter().map(|session| (*session, through)).collect();
-                self.mail(at, ToReplica::Heard { shard: SHARD, sessions, through });
-                self.turn(at, |replica, now, out| replica.on_tick(now, out));
-            }
+            self.tick();
             self.settle();
+        }
+    }
+
+    /// Time passes until something is so; what is under way then is still under way.
+    pub fn run_until(&mut self, is_so: impl Fn(&Members) -> bool) {
+        let end = self.now_ms + 60_000;
+        while !is_so(self) {
+            assert!(self.now_ms < end, "it does not come to that");
+            if !self.step() {
+                self.tick();
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.now_ms += Replica::TICK_MS;
+        for at in 0..self.replicas.len() {
+            let through = self.now().mono;
+            let sessions = self.alive[at].iter().map(|session| (*session, through)).collect();
+            self.mail(at, ToReplica::Heard { shard: SHARD, sessions, through });
+            self.turn(at, |replica, now, out| replica.on_tick(now, out));
         }
     }
 
     /// Everything under way arrives; no time passes.
     pub fn settle(&mut self) {
-        while let Some((at, news)) = self.news.pop_front() {
-            self.turn(at, |replica, now, out| match news {
-                News::Landed(batch) => replica.on_batch_landed(batch, now, out),
-                News::SegmentReady(segment) => replica.on_segment_ready(segment, now, out),
-                News::SnapshotReady => replica.on_snapshot_ready(out),
-                News::SnapshotWritten(zxid) => replica.on_snapshot_written(zxid, now),
-                News::Epoch(file, epoch) => replica.on_peer(PeerNews::EpochWritten { file, epoch }, now, out),
-                News::Accepted(link, port) => {
-                    let from = "127.0.0.1:9".parse().unwrap();
-                    replica.on_peer(PeerNews::Accepted { link, port, from }, now, out);
-                }
-                News::Connected(link) => replica.on_peer(PeerNews::Connected { link }, now, out),
-                News::Bytes(link, bytes) => replica.on_peer(PeerNews::Bytes { link, bytes: &bytes }, now, out),
-                News::Closed(link) => replica.on_peer(PeerNews::Closed { link }, now, out),
-                News::Drained(link) => replica.on_peer(PeerNews::Drained { link }, now, out),
-            });
-        }
+        while self.step() {}
+    }
+
+    /// One thing arrives, if there is one under way.
+    fn step(&mut self) -> bool {
+        let Some((at, news)) = self.news.pop_front() else { return false };
+        self.turn(at, |replica, now, out| match news {
+            News::Landed(batch) => replica.on_batch_landed(batch, now, out),
+            News::SegmentReady(segment) => replica.on_segment_ready(segment, now, out),
+            News::SnapshotReady => replica.on_snapshot_ready(out),
+            News::SnapshotWritten(zxid) => replica.on_snapshot_written(zxid, now),
+            News::Epoch(file, epoch) => replica.on_peer(PeerNews::EpochWritten { file, epoch }, now, out),
+            News::Accepted(link, port) => {
+                let from = "127.0.0.1:9".parse().unwrap();
+                replica.on_peer(PeerNews::Accepted { link, port, from }, now, out);
+            }
+            News::Connected(link) => replica.on_peer(PeerNews::Connected { link }, now, out),
+            News::Bytes(link, bytes) => replica.on_peer(PeerNews::Bytes { link, bytes: &bytes }, now, out),
+            News::Closed(link) => replica.on_peer(PeerNews::Closed { link }, now, out),
+            News::Drained(link) => replica.on_peer(PeerNews::Drained { link }, now, out),
+        });
+        true
     }
 
     fn turn(&mut self, at: usize, call: impl FnOnce(&mut Replica, Now, &mut Effects)) {
@@ -187,10 +210,12 @@ impl Members {
             let Some(end) = wire.ends.iter().position(|end| *end == (at, link)) else { continue };
             wire.sent[end].extend_from_slice(bytes);
             let (other, its) = wire.ends[1 - end];
-            let news = (other, News::Bytes(its, bytes.clone()));
-            match &mut self.held {
-                Some(held) if at == LEADER && wire.port == PeerPort::Quorum => held.push_back(news),
-                _ => self.news.push_back(news),
+            match &mut self.held[at] {
+                Some(held) if wire.port == PeerPort::Quorum => match held.last_mut() {
+                    Some((_, link, chunk)) if *link == its => chunk.extend_from_slice(bytes),
+                    _ => held.push((other, its, bytes.to_vec())),
+                },
+                _ => self.news.push_back((other, News::Bytes(its, bytes.clone()))),
             }
         }
     }
@@ -208,7 +233,7 @@ impl Members {
     /// No byte goes between the two from now on.
     pub fn part(&mut self) {
         self.parted = true;
-        self.held = None;
+        self.held = [None, None];
         self.news.retain(|(_, news)| !matches!(news, News::Bytes(..)));
         for wire in std::mem::take(&mut self.wires) {
             wire.ends.into_iter().for_each(|(at, link)| self.news.push_back((at, News::Closed(link))));
@@ -220,22 +245,22 @@ impl Members {
         self.parted = false;
     }
 
-    /// What the leader sends its learner waits from now on, and what it has answered nobody knows.
-    pub fn hold_leader(&mut self) {
-        self.held = Some(VecDeque::new());
+    /// What this one sends the other over the quorum port waits from now on.
+    pub fn hold(&mut self, at: usize) {
+        self.held[at] = Some(Vec::new());
     }
 
-    /// The next things the leader sent arrive, and those it sends from now on behind them.
-    pub fn let_leader_speak(&mut self) {
-        let held = self.held.take().unwrap_or_default();
-        self.news.extend(held);
+    /// All of it arrives, in one piece.
+    pub fn let_speak(&mut self, at: usize) {
+        let held = self.held[at].take().unwrap_or_default();
+        self.news.extend(held.into_iter().map(|(other, link, chunk)| (other, News::Bytes(link, chunk.into()))));
         self.settle();
     }
 
     /// Everything the follower has sent its leader over the link that stands.
     pub fn packets(&self) -> Vec<Packet> {
-        let wire = self.wires.iter().rfind(|wire| wire.port == PeerPort::Quorum).expect("a learner's link");
-        let (mut rest, mut packets) = (&wire.sent[0][..], Vec::new());
+        let wire = self.wires.iter().rfind(|wire| wire.port == PeerPort::Quorum);
+        let (mut rest, mut packets) = (wire.map_or(&[][..], |wire| &wire.sent[0]), Vec::new());
         while let Some((packet, used)) = peer::cut(rest, 1 << 20).unwrap() {
             packets.push(packet);
             rest = &rest[used..];

@@ -173,7 +173,7 @@ fn what_was_never_committed_is_not_shown() {
     members.submit(LEADER, client, 1, OpCode::Create, create("/kept", 0));
     members.run(100);
     let committed = members.replicas[LEADER].last_committed();
-    members.hold_leader();
+    members.hold(LEADER);
     members.submit(LEADER, client, 2, OpCode::Create, create("/lost", 0));
     members.settle();
     members.part();

@@ -110,6 +110,9 @@ impl Leader {
     }
 
     /// Bytes of a learner. Whatever is wrong with them costs its own link only.
+    ///
+    /// What it acknowledges counts with [`Leader::commit`], to be called once everything else it said is carried out: a
+    /// sync that came in the same piece would otherwise find nothing to wait for, and be answered in front of the commit.
     pub fn on_bytes(&mut self, link: LinkId, bytes: &[u8], now: Instant, out: &mut Vec<LeaderEffect>) {
         let Some(state) = self.links.get_mut(&link) else { return };
         state.heard = now;
@@ -140,7 +143,6 @@ impl Leader {
                 }
             }
         }
-        self.commit(out);
     }
 
     fn on_packet(
