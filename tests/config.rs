@@ -397,6 +397,28 @@ fn an_ensemble_is_understood() {
 }
 
 #[test]
+fn read_only_mode_needs_local_sessions_to_let_anybody_in() {
+    let with = |more: &str| {
+        let world = World::default().with("/c/zoo.cfg", &format!("{BASE}{THREE}{more}"));
+        world.with("/d/myid", "1\n").load().unwrap()
+    };
+    let alone = with("readonlymode.enabled=true\n");
+    let sessions = |config: &Config| {
+        let quorum = &config.quorum;
+        (quorum.read_only_mode, quorum.local_sessions_enabled, quorum.local_sessions_upgrading_enabled)
+    };
+    assert_eq!(sessions(&alone), (true, false, false));
+    assert!(
+        warnings(&alone).iter().any(|told| told.contains("add localSessionsEnabled=true")),
+        "{:?}",
+        warnings(&alone)
+    );
+    let both = with("readonlymode.enabled=true\nlocalSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\n");
+    assert_eq!(sessions(&both), (true, true, true));
+    assert!(!warnings(&both).iter().any(|told| told.contains("ocalSessions")), "{:?}", warnings(&both));
+}
+
+#[test]
 fn ensembles_need_their_parts() {
     let with = |text: &str, myid: &str| {
         World::default().with("/c/zoo.cfg", &format!("{BASE}{text}")).with("/d/myid", myid).load()

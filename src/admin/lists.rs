@@ -60,6 +60,18 @@ pub(super) fn dump(report: &Report) -> String {
     // Deadlines are monotonic; dates are for people. ZK: Time.elapsedTimeToDate.
     let date = |mono_ms: u64| java_date(replica.now_wall.0 + mono_ms as i64 - replica.now_mono_ms as i64);
     let mut text = "SessionTracker dump:\n".to_owned();
+    let session_sets = |text: &mut String, buckets: &[(u64, Vec<SessionId>)]| {
+        let session_count: usize = buckets.iter().map(|(_, sessions)| sessions.len()).sum();
+        writeln!(text, "Session Sets ({})/({session_count}):", buckets.len()).expect(FITS);
+        for (deadline_ms, sessions) in buckets {
+            writeln!(text, "{} expire at {}:", sessions.len(), date(*deadline_ms)).expect(FITS);
+            sessions.iter().for_each(|session| writeln!(text, "\t{session}").expect(FITS));
+        }
+    };
+    if let Some(local) = &replica.local_session_buckets {
+        text.push_str("Local ");
+        session_sets(&mut text, local);
+    }
     if let Some(member) = replica.member.as_ref().filter(|member| member.leading.is_none()) {
         // When a session expires is known to the leader alone.
         writeln!(text, "Global Sessions({}):", member.sessions.len()).expect(FITS);
@@ -67,12 +79,10 @@ pub(super) fn dump(report: &Report) -> String {
             writeln!(text, "{session}\t{timeout_ms}ms").expect(FITS);
         }
     } else {
-        let session_count: usize = replica.session_buckets.iter().map(|(_, sessions)| sessions.len()).sum();
-        writeln!(text, "Session Sets ({})/({session_count}):", replica.session_buckets.len()).expect(FITS);
-        for (deadline_ms, sessions) in &replica.session_buckets {
-            writeln!(text, "{} expire at {}:", sessions.len(), date(*deadline_ms)).expect(FITS);
-            sessions.iter().for_each(|session| writeln!(text, "\t{session}").expect(FITS));
+        if replica.local_session_buckets.is_some() {
+            text.push_str("Global ");
         }
+        session_sets(&mut text, &replica.session_buckets);
     }
     let ephemerals = &Totals::of(report).tree.ephemerals;
     writeln!(text, "ephemeral nodes dump:\nSessions with Ephemerals ({}):", ephemerals.len()).expect(FITS);
@@ -169,6 +179,7 @@ fn java_date(wall_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mail::MemberReport;
 
     #[test]
     fn dates_are_printed_as_java_does() {
@@ -176,6 +187,24 @@ mod tests {
         assert_eq!(java_date(951_782_399_999), "Mon Feb 28 23:59:59 UTC 2000");
         assert_eq!(java_date(951_782_400_000), "Tue Feb 29 00:00:00 UTC 2000");
         assert_eq!(java_date(1_735_689_599_000), "Tue Dec 31 23:59:59 UTC 2024");
+    }
+
+    /// ZK: LeaderSessionTracker.dumpSessions, LearnerSessionTracker.dumpSessions.
+    #[test]
+    fn dump_names_local_and_global_sessions_where_there_can_be_both() {
+        let mut report = Report::default();
+        report.replica.session_buckets = vec![(6000, vec![SessionId(0x1a)])];
+        let head = |report: &Report| {
+            let text = dump(report);
+            text[..text.find("ephemeral nodes").unwrap()].to_owned()
+        };
+        let sets = "Session Sets (1)/(1):\n1 expire at Thu Jan 01 00:00:06 UTC 1970:\n";
+        assert_eq!(head(&report), format!("SessionTracker dump:\n{sets}\t0x1a\n"));
+        report.replica.local_session_buckets = Some(vec![(6000, vec![SessionId(0x2b)])]);
+        assert_eq!(head(&report), format!("SessionTracker dump:\nLocal {sets}\t0x2b\nGlobal {sets}\t0x1a\n"));
+        report.replica.member = Some(MemberReport { sessions: vec![(SessionId(0x1a), 4000)], ..Default::default() });
+        let learner = format!("SessionTracker dump:\nLocal {sets}\t0x2b\nGlobal Sessions(1):\n0x1a\t4000ms\n");
+        assert_eq!(head(&report), learner);
     }
 
     #[test]

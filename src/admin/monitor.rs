@@ -6,7 +6,7 @@ use std::fmt::{Display, Write};
 use super::render::{Totals, or_minus_one};
 use crate::base::path;
 use crate::mail::metrics::{Advanced, Basic, Counter, Metrics, Namespaces, Sampled, Summary};
-use crate::mail::{MemberReport, QuotaReport, Report, Sizes};
+use crate::mail::{MemberReport, QuotaReport, Report, Service, Sizes};
 
 /// Collects lines.
 struct Lines(String);
@@ -31,14 +31,16 @@ pub(super) fn monitor(report: &Report) -> String {
     let replica = &report.replica;
     lines.put("version", &replica.host.version);
     lines.put("server_state", replica.server_state);
-    if let Some(member) = &replica.member {
+    // A read-only server has no part in a quorum to speak of.
+    let member = replica.member.as_ref().filter(|_| replica.service != Service::ReadOnly);
+    if let Some(member) = member {
         lines.put("peer_state", member.peer_state);
         if let Some(leader) = member.leader.filter(|_| member.observes) {
             lines.put("observer_master_id", leader);
         }
     }
     gauges(&mut lines, report);
-    if let Some(member) = &replica.member {
+    if let Some(member) = member {
         member_gauges(&mut lines, member);
     }
     quota_gauges(&mut lines, &Totals::of(report).tree.quotas);
@@ -91,8 +93,7 @@ fn gauges(lines: &mut Lines, report: &Report) {
     lines.put("ephemerals_count", totals.tree.ephemeral_count);
     lines.put("approximate_data_size", totals.tree.approximate_data_size_bytes);
     lines.put("global_sessions", replica.session_count);
-    // Sessions that live on one server alone are a matter of ensembles.
-    lines.put("local_sessions", 0);
+    lines.put("local_sessions", replica.local_session_count);
     lines.put("open_file_descriptor_count", replica.host.open_file_descriptor_count);
     lines.put("max_file_descriptor_count", replica.host.max_file_descriptor_count);
     lines.put("connection_drop_probability", format_args!("{drop_probability:?}"));

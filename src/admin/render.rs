@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::words::Word;
 use super::{lists, monitor};
 use crate::mail::metrics::Summary;
-use crate::mail::{Report, Sizes, TreeReport};
+use crate::mail::{Report, Service, Sizes, TreeReport};
 
 /// The one line for a word nobody allowed (parity FL-05).
 pub fn not_whitelisted(word: Word) -> String {
@@ -15,16 +15,16 @@ pub fn not_whitelisted(word: Word) -> String {
 /// The answer to a word. The report must be of the kind [`Word::survey`] names.
 pub fn render(word: Word, report: &Report) -> String {
     let replica = &report.replica;
-    if replica.is_leaderless && word.needs_serving() {
+    if replica.service == Service::Nobody && word.needs_serving() {
         let end = if word == Word::Hash { "" } else { "\n" };
         return format!("This ZooKeeper instance is not currently serving requests{end}");
     }
     match word {
         Word::Ruok => "imok".to_owned(),
-        Word::Isro => match replica.server_state {
-            _ if replica.is_leaderless => "null",
-            "read-only" => "ro",
-            _ => "rw",
+        Word::Isro => match replica.service {
+            Service::Nobody => "null",
+            Service::ReadOnly => "ro",
+            Service::Everybody => "rw",
         }
         .to_owned(),
         Word::Gtmk | Word::Stmk => replica.trace_mask.to_string(),
@@ -74,7 +74,8 @@ fn configuration(report: &Report) -> String {
             writeln!(text, "{key}={bytes}").expect("a String takes everything");
         }
     }
-    if let Some(membership) = &host.membership {
+    // The read-only server's stops before the members (parity FL-40).
+    if let Some(membership) = host.membership.as_ref().filter(|_| report.replica.service != Service::ReadOnly) {
         write!(text, "membership: \n{membership}").expect("a String takes everything"); // No end of line (FL-09).
     }
     text
@@ -85,7 +86,7 @@ fn server(report: &Report, with_clients: bool) -> String {
     let totals = Totals::of(report);
     let replica = &report.replica;
     let mut text = format!("Zookeeper version: {}\n", replica.host.version);
-    if replica.server_state == "read-only" {
+    if replica.service == Service::ReadOnly {
         text.push_str("READ-ONLY mode; serving only read-only clients\n");
     }
     if with_clients {
@@ -192,6 +193,22 @@ mod tests {
     }
 
     #[test]
+    fn a_read_only_server_says_so_and_speaks_of_no_leader_or_quorum() {
+        let mut report = member(None);
+        report.replica.service = Service::ReadOnly;
+        report.replica.server_state = "read-only";
+        assert_eq!(render(Word::Isro, &report), "ro");
+        let told = "Zookeeper version: \nREAD-ONLY mode; serving only read-only clients\n";
+        assert!(render(Word::Srvr, &report).starts_with(&format!("{told}Latency")));
+        assert!(render(Word::Srvr, &report).ends_with("Mode: read-only\nNode count: 0\n"));
+        assert!(render(Word::Stat, &report).starts_with(&format!("{told}Clients:\n\nLatency")));
+        assert!(render(Word::Conf, &report).ends_with("serverId=2\npeerType=0\n"));
+        let monitored = render(Word::Mntr, &report);
+        assert!(monitored.contains("\nzk_server_state\tread-only\nzk_avg_latency\t"), "{monitored}");
+        assert!(!monitored.contains("quorum_size"), "{monitored}");
+    }
+
+    #[test]
     fn conf_of_a_member_ends_with_the_members() {
         let expected = "dataDir=/d/version-2\ndataDirSize=0\nserverId=2\npeerType=0\nmembership: \n\
                         server.2=a:1:2:participant\nversion=0";
@@ -202,7 +219,8 @@ mod tests {
     fn a_server_without_a_leader_is_neither_read_write_nor_read_only() {
         let mut report = member(None);
         assert_eq!(render(Word::Isro, &report), "rw");
-        report.replica.is_leaderless = true;
+        report.replica.service = Service::Nobody;
         assert_eq!(render(Word::Isro, &report), "null");
+        assert!(render(Word::Srvr, &report).starts_with("This ZooKeeper instance is not currently serving"));
     }
 }

@@ -67,6 +67,11 @@ pub struct SessionId(pub i64);
 impl SessionId {
     /// "No session yet": asks for a new one in a handshake.
     pub const NONE: SessionId = SessionId(0);
+
+    /// The low byte of the id of the server that issued it.
+    pub fn server(self) -> u8 {
+        (self.0 as u64 >> 56) as u8
+    }
 }
 
 impl fmt::Debug for SessionId {

@@ -65,6 +65,13 @@ pub struct CreateRequest<'a> {
     pub ttl: Option<i64>,
 }
 
+impl CreateRequest<'_> {
+    /// Whether the flags ask for a znode that ends with its session (ZK: CreateMode.isEphemeral).
+    pub fn is_ephemeral(&self) -> bool {
+        matches!(self.flags, 1 | 3)
+    }
+}
+
 /// One operation inside a multi transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MultiOp<'a> {

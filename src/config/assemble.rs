@@ -317,7 +317,8 @@ fn settle_client(draft: &mut Draft, outside: &dyn Outside) -> Result<(), ConfigE
     client.max_session_timeout_ms = u32::try_from(max).unwrap_or(i32::MAX as u32).min(i32::MAX as u32);
     let extra = draft.extra_size_bytes.map_or(client.jute_max_buffer_bytes, |extra| extra as u32);
     client.jute_max_buffer_extra_bytes = extra.max(1024).min(i32::MAX as u32 - client.jute_max_buffer_bytes);
-    client.four_letter_words = Whitelist::parse(Some(&draft.four_letter_words), draft.readonly_mode);
+    let words = &draft.four_letter_words;
+    client.four_letter_words = Whitelist::parse(Some(words), draft.config.quorum.read_only_mode);
     if client.client_addr.is_none() && draft.member_settings.is_empty() && draft.dynamic_config_file.is_none() {
         let place = whole_file(draft).unwrap_or(Place::BuiltIn);
         draft.warn(&place, "clientPort is not set, so no client can connect; add clientPort=2181");
@@ -332,11 +333,13 @@ fn settle_throttle(draft: &mut Draft) {
     throttle.renew_session_weight = throttle.renew_session_weight.max(throttle.local_session_weight);
 }
 
+/// Where a key was written that has another value than its default.
+fn place_of(draft: &Draft, key: &str) -> Place {
+    let setting = draft.config.effective.iter().find(|setting| setting.key == key);
+    setting.and_then(|setting| setting.place.clone()).unwrap_or(Place::BuiltIn)
+}
+
 fn settle_unsafe(draft: &mut Draft) {
-    let place_of = |draft: &Draft, key: &str| {
-        let setting = draft.config.effective.iter().find(|setting| setting.key == key);
-        setting.and_then(|setting| setting.place.clone()).unwrap_or(Place::BuiltIn)
-    };
     if draft.config.auth.skip_acl {
         let place = place_of(draft, "skipACL");
         draft.warn(&place, "skipACL=yes: every client may read and change everything; remove it to have ACLs checked");
@@ -381,6 +384,14 @@ fn settle_ensemble(draft: &mut Draft, outside: &dyn Outside) -> Result<(), Confi
     }
     let missing =
         |what: &str, remedy: &str| Err(ConfigError::new(ConfigErrorKind::Missing, place.clone(), what, remedy));
+    if draft.config.quorum.read_only_mode && !draft.config.quorum.local_sessions_enabled {
+        let place = place_of(draft, "readonlymode.enabled");
+        draft.warn(
+            &place,
+            "readonlymode.enabled=true: only local sessions can be opened without a leader, so nobody will be served; \
+             add localSessionsEnabled=true",
+        );
+    }
     let quorum = &draft.config.quorum;
     if quorum.init_limit_ticks == 0 {
         return missing("an ensemble is listed but initLimit is not set", "add initLimit=10");

@@ -18,6 +18,12 @@ pub struct QuorumConfig {
     pub quorum_listen_on_all_ips: bool,
     /// The leader serves clients too.
     pub leader_serves: bool,
+    /// New sessions are known to one server only.
+    pub local_sessions_enabled: bool,
+    /// Local sessions become global when they ask for an ephemeral.
+    pub local_sessions_upgrading_enabled: bool,
+    /// Without a leader, serve reads to clients that put up with it.
+    pub read_only_mode: bool,
     /// Connect timeout of the election.
     pub cnx_timeout_ms: u32,
     /// Read timeout of election sockets; `None` = tickTime * syncLimit.
@@ -63,6 +69,9 @@ impl Default for QuorumConfig {
             peer_type: Role::Participant,
             quorum_listen_on_all_ips: false,
             leader_serves: true,
+            local_sessions_enabled: false,
+            local_sessions_upgrading_enabled: false,
+            read_only_mode: false,
             cnx_timeout_ms: 5000,
             quorum_cnxn_timeout_ms: None,
             election_port_bind_retry: 3,

@@ -15,4 +15,4 @@ pub use survey::{
     Sizes, SurveyKind, TreeReport,
 };
 pub use to_replica::{AuthIds, Connect, Submit, ToReplica};
-pub use to_shard::{Answer, AnswerKind, Body, Changes, Entry, Past, ToShard};
+pub use to_shard::{Answer, AnswerKind, Body, Changes, Entry, Past, Service, ToShard};

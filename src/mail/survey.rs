@@ -8,6 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::Service;
 use super::metrics::{Metrics, Summary};
 use crate::base::{ServerId, SessionId, WallMs, Zxid};
 
@@ -167,8 +168,7 @@ pub struct HostFacts {
 #[derive(Clone, Debug, Default)]
 pub struct ReplicaReport {
     pub host: Arc<HostFacts>,
-    /// A member of an ensemble that neither leads nor follows: it serves nobody.
-    pub is_leaderless: bool,
+    pub service: Service,
     /// `None` on a standalone server.
     pub member: Option<MemberReport>,
     /// `standalone`, later `leader`, `follower`, `observer`, `read-only` (parity FL-47).
@@ -177,9 +177,14 @@ pub struct ReplicaReport {
     pub uptime_ms: u64,
     /// Requests in the ordering pipeline that no shard waits for (expiry, the reaper of containers).
     pub outstanding_count: u64,
+    /// Those that every member knows.
     pub session_count: u64,
+    /// Those that this server alone knows.
+    pub local_session_count: u64,
     /// Sessions by the monotonic millisecond at which they expire. Filled for `Dump`.
     pub session_buckets: Vec<(u64, Vec<SessionId>)>,
+    /// The same of local ones; `None` where there can be none.
+    pub local_session_buckets: Option<Vec<(u64, Vec<SessionId>)>>,
     /// This moment on both clocks: `dump` prints expiry as a date.
     pub now_mono_ms: u64,
     pub now_wall: WallMs,

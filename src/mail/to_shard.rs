@@ -53,6 +53,17 @@ pub enum Body {
     Encoded(Bytes),
 }
 
+/// Whom a server lets in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Service {
+    /// No client: a member without a leader to follow or a quorum to lead.
+    Nobody,
+    /// Clients that asked to be let in even so, for reads of what this server has (`readonlymode.enabled`).
+    ReadOnly,
+    #[default]
+    Everybody,
+}
+
 /// The state that a shard goes on from.
 pub struct Past {
     pub tree: Tree,
@@ -69,8 +80,8 @@ impl std::fmt::Debug for Past {
 pub enum ToShard {
     /// What one journal batch made durable, in order.
     Batch(Arc<[Entry]>),
-    /// Let clients in, or hang up on all of them: this member has, or has no, leader to follow or quorum to lead.
-    Serve(bool),
+    /// Whom to let in from now on. Whoever was let in before by another rule is hung up on.
+    Serve(Service),
     /// The past is another one (TRUNC, SNAP): this is the state now. Nobody is being served.
     Reset(Box<Past>),
     /// Tell the replica your part (`ToReplica::Surveyed`). `reset` kinds clear the counters they name.

@@ -14,7 +14,6 @@ use crate::tree::{TTL_MAX_MS, ZnodeKind, is_dead_limit_path};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Mode {
     sequential: bool,
-    ephemeral: bool,
     container: bool,
     ttl: bool,
 }
@@ -24,12 +23,7 @@ impl Mode {
         if !(0..=6).contains(&flags) {
             return None;
         }
-        Some(Mode {
-            sequential: matches!(flags, 2 | 3 | 6),
-            ephemeral: matches!(flags, 1 | 3),
-            container: flags == 4,
-            ttl: matches!(flags, 5 | 6),
-        })
+        Some(Mode { sequential: matches!(flags, 2 | 3 | 6), container: flags == 4, ttl: matches!(flags, 5 | 6) })
     }
 }
 
@@ -45,6 +39,9 @@ impl Judge<'_> {
             // The reference lets a negative one pass and falls over when it applies the transaction (UB-03).
             Some(_) if !mode.ttl => return Err(ErrorCode::BadArguments),
             _ => {}
+        }
+        if request.is_ephemeral() {
+            self.ephemerals?;
         }
         let parent_path = parent_of(&request.path)?;
         let acl = normalise(&request.acl, self.ids, &self.rules.auth)?;
@@ -71,7 +68,7 @@ impl Judge<'_> {
         let kind = match (request.op, request.ttl) {
             (OpCode::CreateContainer, _) => CreateKind::Container,
             (OpCode::CreateTtl, Some(ttl_ms)) => CreateKind::Ttl { ttl_ms },
-            (op, _) => CreateKind::Plain { two: op == OpCode::Create2, ephemeral: mode.ephemeral },
+            (op, _) => CreateKind::Plain { two: op == OpCode::Create2, ephemeral: request.is_ephemeral() },
         };
         Ok(Txn::Create {
             kind,
@@ -104,7 +101,7 @@ mod tests {
     #[test]
     fn flags_name_seven_modes_and_no_more() {
         assert!(Mode::from_flags(-1).is_none() && Mode::from_flags(7).is_none());
-        assert!(Mode::from_flags(3).is_some_and(|mode| mode.ephemeral && mode.sequential));
+        assert!(Mode::from_flags(3).is_some_and(|mode| mode.sequential && !mode.ttl));
         assert!(Mode::from_flags(6).is_some_and(|mode| mode.ttl && mode.sequential));
         assert!(Mode::from_flags(4).is_some_and(|mode| mode.container && !mode.sequential));
     }

@@ -31,6 +31,8 @@ pub struct Judge<'j> {
     pub rules: &'j Rules,
     /// Who asks.
     pub ids: &'j [Id],
+    /// Whether an ephemeral may belong to the session that asks; if not, the code it is refused with.
+    pub ephemerals: Result<(), ErrorCode>,
 }
 
 impl Judge<'_> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::base::{Now, SessionId, Zxid};
 use crate::journal::{Damage, DiskEffect, Journal, JournalPosition, SegmentId};
-use crate::session::{SessionIds, SessionTable};
+use crate::session::{LocalSessions, SessionIds, SessionTable};
 use crate::tree::looks_like_ttl;
 
 /// Where the driver keeps snapshots and segments; read before anything runs, and again when the disk must say
@@ -254,6 +254,7 @@ fn assemble(
     let floor = (state.max_session != SessionId::NONE).then_some(state.max_session);
     Replica {
         sessions,
+        local: LocalSessions::new(settings.tick_ms),
         max_session: state.max_session,
         session_ids: SessionIds::new(now.wall.0, settings.server_id, floor),
         last_proposed: position.last_zxid,

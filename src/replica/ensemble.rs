@@ -21,7 +21,7 @@ use super::forwarding::Forwarding;
 use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort, Replica};
 use crate::base::{Dice, Instant, LinkId, Now, ServerId, ShardId, Zxid};
 use crate::mail::metrics::{Basic, Counter};
-use crate::mail::{Entry, ToShard};
+use crate::mail::{Entry, Service, ToShard};
 use crate::zab::{
     Election, ElectionEffect, History, Leader, LearnerLimits, LinkIds, Mesh, MeshEffect, MeshSettings, Timing,
 };
@@ -77,14 +77,14 @@ pub(super) struct Ensemble {
     reload_asked: bool,
     /// The disk's data is damaged or of an unfinished epoch: no vote is cast with it.
     pub(super) is_dataless: bool,
-    pub(super) is_serving: bool,
+    pub(super) service: Service,
     pub(super) dice: Dice,
     /// Before this an observer that lost its leader does not look for one.
     rests_until: Instant,
     /// When this server last had a role, or began.
     looking_since: Instant,
     /// When it last began to vote.
-    elects_since: Instant,
+    pub(super) elects_since: Instant,
     /// How long the last election took, in milliseconds.
     pub(super) election_ms: u64,
 }
@@ -123,7 +123,7 @@ impl Ensemble {
             is_astray: false,
             reload_asked: false,
             is_dataless,
-            is_serving: false,
+            service: Service::Nobody,
             dice: Dice(seed.wrapping_add(settings.me.0 as u64)), // Members may begin in the same millisecond.
             rests_until: now.mono,
             looking_since: now.mono,
@@ -316,6 +316,8 @@ impl Replica {
         ensemble.mesh.set_looking(false);
         let leads = leader == ensemble.settings.me;
         tracing::info!(leader = %leader, took_ms = ensemble.election_ms, "elected");
+        self.serve_clients(Service::Nobody, out); // Those of the read-only mode look for a server with a leader.
+        let Some(ensemble) = &mut self.ensemble else { return };
         let early: Vec<LinkId> =
             ensemble.uses.iter().filter(|(_, it)| matches!(it, Use::Early { .. })).map(|(link, _)| *link).collect();
         if !leads {
@@ -372,7 +374,7 @@ impl Replica {
         }
         // A shard that stands still may not know yet, and submit what such a connection has asked long ago.
         self.sessions.disown();
-        self.serve_clients(false, out);
+        self.serve_clients(Service::Nobody, out);
         if self.is_rebasing() && !self.abort_rebase(out) {
             // Too late to go back: the new history is getting its name, and memory is what the disk will hold.
             if let Some(ensemble) = &mut self.ensemble {
@@ -446,6 +448,7 @@ impl Replica {
         ensemble.election.on_tick(now.mono, &mut election);
         self.on_election(election, now, out);
         self.tick_role(now, out);
+        self.serve_read_only_when_due(now, out);
         self.close_late(now, out);
         self.look_when_at_rest(now, out);
     }
@@ -479,17 +482,18 @@ impl Replica {
         }
     }
 
-    /// Clients are let in, or all of them are hung up on.
-    pub(super) fn serve_clients(&mut self, serve: bool, out: &mut Effects) {
+    /// Other clients are let in than before; those of before are hung up on, and local sessions end.
+    pub(super) fn serve_clients(&mut self, service: Service, out: &mut Effects) {
         let Some(ensemble) = &mut self.ensemble else { return };
-        if std::mem::replace(&mut ensemble.is_serving, serve) == serve {
+        if std::mem::replace(&mut ensemble.service, service) == service {
             return;
         }
-        if serve {
+        self.local.clear();
+        if service == Service::Everybody {
             self.release(out);
         }
         for shard in 0..self.settings.shard_count {
-            out.mail.push((ShardId(shard), ToShard::Serve(serve)));
+            out.mail.push((ShardId(shard), ToShard::Serve(service)));
         }
     }
 
@@ -520,9 +524,9 @@ impl Replica {
         self.ensemble.as_ref().is_none_or(|ensemble| ensemble.settings.logs())
     }
 
-    /// Whether clients' requests can be ordered here or at the leader.
-    pub(super) fn is_serving(&self) -> bool {
-        self.ensemble.as_ref().is_none_or(|ensemble| ensemble.is_serving)
+    /// Whom this server lets in.
+    pub(super) fn service(&self) -> Service {
+        self.ensemble.as_ref().map_or(Service::Everybody, |ensemble| ensemble.service)
     }
 
     /// Whether this server orders requests itself.

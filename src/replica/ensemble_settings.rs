@@ -35,6 +35,12 @@ pub struct EnsembleSettings {
     pub epoch_wait_ms_max: Option<u64>,
     /// A leader serves clients too (`leaderServes`).
     pub leader_serves: bool,
+    /// New sessions are known to their server alone (`localSessionsEnabled`).
+    pub local_sessions: bool,
+    /// And become everybody's when they ask for an ephemeral (`localSessionsUpgradingEnabled`).
+    pub local_sessions_upgrading: bool,
+    /// Without a leader, clients that put up with it are served reads (`readonlymode.enabled`).
+    pub read_only_mode: bool,
     /// Committed transactions kept in memory for learners that lag (`commitLogCount`).
     pub commit_log_count: usize,
     /// Learners are caught up from the journal while what they lack is smaller than this share of a snapshot; 0 = always,

@@ -23,7 +23,7 @@ use crate::codec::opcode::OpCode;
 use crate::codec::peer::Forwarded;
 use crate::codec::txn::{self, DIGEST_VERSION, Txn, TxnHeader};
 use crate::mail::metrics::{Basic, Counter};
-use crate::mail::{Answer, AnswerKind, Body, Changes, Connect, Entry, Past, Submit, ToShard};
+use crate::mail::{Answer, AnswerKind, Body, Changes, Connect, Entry, Past, Service, Submit, ToShard};
 use crate::session::Owner;
 use crate::snapshot::StreamReader;
 use crate::zab::{Learner, LearnerEffect, Summary};
@@ -43,6 +43,8 @@ pub(super) struct Following {
     published: bool,
     /// Up to here the leader says it is committed.
     committed: Zxid,
+    /// UPTODATE has been carried out, not only read.
+    is_live: bool,
     /// The snapshot may show transactions that follow it: digests mean nothing until the first that fits.
     is_fuzzy: bool,
     digest_faults: u64,
@@ -90,6 +92,7 @@ impl Replica {
             publishing: false,
             published: false,
             committed: Zxid::ZERO,
+            is_live: false,
             is_fuzzy: false,
             digest_faults: 0,
             heard: BTreeMap::new(),
@@ -328,9 +331,10 @@ impl Replica {
 
     /// A transaction of the leader: applied to the tree that runs ahead, logged, kept until it is committed.
     fn take_in(&mut self, zxid: Zxid, record: Bytes, now: Now, out: &mut Effects) {
-        if let Err(what) = self.absorb(zxid, &record, now) {
-            return self.leave_role(&format!("transaction {zxid}: {what}"), now, out);
-        }
+        let upgraded = match self.absorb(zxid, &record, now) {
+            Ok(upgraded) => upgraded,
+            Err(what) => return self.leave_role(&format!("transaction {zxid}: {what}"), now, out),
+        };
         self.last_proposed = zxid;
         let is_disk_elsewhere = self.following().is_some_and(|following| following.rebasing && !following.publishing);
         if !is_disk_elsewhere && self.logs() {
@@ -338,23 +342,28 @@ impl Replica {
             self.snapshots.on_record();
             self.watch.on_record(now);
         }
-        if let Some(ensemble) = &mut self.ensemble {
-            ensemble.uncommitted.push_back((zxid, record));
+        let Some(ensemble) = &mut self.ensemble else { return };
+        ensemble.uncommitted.push_back((zxid, record));
+        let held = upgraded.map(|session| ensemble.forwarding.take_held(session)).unwrap_or_default();
+        for connect in held {
+            self.on_connect(&connect, now, out);
         }
     }
 
-    fn absorb(&mut self, zxid: Zxid, record: &[u8], now: Now) -> Result<(), String> {
+    /// Applies a transaction of the leader. Returns the session of ours that it makes everybody's, if it does that.
+    fn absorb(&mut self, zxid: Zxid, record: &[u8], now: Now) -> Result<Option<SessionId>, String> {
         let entry = txn::decode(record).map_err(|malformed| malformed.0.to_owned())?;
         if entry.header.zxid != zxid {
             return Err(format!("it carries zxid {}", entry.header.zxid));
         }
         let header = entry.header;
-        let Some(ensemble) = &mut self.ensemble else { return Ok(()) };
+        let Some(ensemble) = &mut self.ensemble else { return Ok(None) };
         let pending = ensemble.forwarding.take_write(header.session, header.cxid);
         let mut changes = Changes::new();
         let answer = self.apply_remote(&header, &entry.txn, pending, &mut changes);
         self.check_digest(zxid, entry.digest)?;
         self.watch.note_digest(zxid, self.tree.digest());
+        let mut upgraded = None;
         match entry.txn {
             Txn::CreateSession { timeout_ms } => {
                 self.max_session = self.max_session.max(header.session);
@@ -362,6 +371,7 @@ impl Replica {
                 if let Some(Answer { to, .. }) = &answer {
                     self.sessions.set_owner(header.session, Some(Owner::Conn(*to)));
                 }
+                upgraded = self.finish_upgrade(header.session).then_some(header.session);
             }
             Txn::CloseSession { .. } => {
                 let owner = self.sessions.close(header.session).and_then(Owner::conn);
@@ -371,12 +381,12 @@ impl Replica {
                 // Closed by its client, which is answered, or expired by the leader, then it is hung up on.
                 let hangup = owner.map(|to| Answer { to, kind: AnswerKind::Hangup });
                 self.wait(zxid, changes, answer.or(hangup));
-                return Ok(());
+                return Ok(None);
             }
             _ => {}
         }
         self.wait(zxid, changes, answer);
-        Ok(())
+        Ok(upgraded)
     }
 
     /// Applies a transaction judged by the leader; what its client here is answered, if it has one here.
@@ -387,13 +397,14 @@ impl Replica {
         pending: Option<Pending>,
         changes: &mut Changes,
     ) -> Option<Answer> {
-        let Some(Pending { origin, xid, op, timeout_ms }) = pending else {
+        let Some(Pending { asker: Some(origin), xid, op, timeout_ms, refusal }) = pending else {
             // A snapshot of the reference may show what follows it: the digest tells whether all is well.
             let _ = self.tree.apply(header, txn, changes);
             return None;
         };
         let reply = |error, body| AnswerKind::Reply { xid, error, body };
         let kind = match txn {
+            Txn::Error { .. } if refusal.is_some() => reply(refusal, Body::None),
             Txn::Error { code } => match ErrorCode::from_code(*code) {
                 // Not an answer but the end of this connection (parity SE-21).
                 Some(ErrorCode::SessionExpired | ErrorCode::SessionMoved) => AnswerKind::Hangup,
@@ -403,7 +414,7 @@ impl Replica {
                 let _ = self.tree.apply(header, txn, changes);
                 AnswerKind::Granted { session: header.session, timeout_ms }
             }
-            Txn::Multi(ops) => reply(None, self.apply_multi(header, ops, changes)),
+            Txn::Multi(ops) => reply(None, self.apply_multi(header, ops, refusal, changes)),
             txn => {
                 let _ = self.tree.apply(header, txn, changes);
                 reply(None, self.reply_body(op, changes))
@@ -436,9 +447,10 @@ impl Replica {
             return;
         }
         following.committed = zxid;
-        let is_live = following.learner.is_live();
-        let Some(ensemble) = &mut self.ensemble else { return };
-        if is_live {
+        if !following.is_live {
+            return;
+        }
+        if let Some(ensemble) = &mut self.ensemble {
             match ensemble.uncommitted.pop_front() {
                 Some((first, record)) if first == zxid => {
                     ensemble.history.push(zxid, record);
@@ -511,6 +523,7 @@ impl Replica {
     /// UPTODATE: a quorum follows this leader, so its history is everybody's.
     fn on_live(&mut self, epoch: i64, now: Now, out: &mut Effects) {
         let Some(following) = self.following() else { return };
+        following.is_live = true;
         let committed = following.committed;
         let took_ms = now.mono.millis_since(following.began);
         tracing::info!(leader = %following.learner.leader(), epoch, took_ms, "following");
@@ -525,17 +538,17 @@ impl Replica {
         }
         self.release_epoch(epoch, out);
         self.last_committed = self.last_committed.max(committed);
-        self.serve_clients(true, out);
+        self.serve_clients(Service::Everybody, out);
     }
 
-    /// A client's request that only the leader can order.
-    pub(super) fn forward(&mut self, submit: Submit, now: Now, out: &mut Effects) {
+    /// A client's request that only the leader can order. `refusal`: what the client is told if the leader refuses it.
+    pub(super) fn forward(&mut self, submit: Submit, refusal: Option<ErrorCode>, now: Now, out: &mut Effects) {
         let Submit { origin, session, xid, op, body, ids } = submit;
         let Some(ensemble) = &mut self.ensemble else { return };
         if op == OpCode::Sync {
-            ensemble.forwarding.sync(origin, xid, super::propose::sync_echo(&body));
+            ensemble.forwarding.sync(session, origin, xid, super::propose::sync_echo(&body));
         } else {
-            ensemble.forwarding.write(session, Pending { origin, xid, op, timeout_ms: 0 });
+            ensemble.forwarding.write(session, Pending { asker: Some(origin), xid, op, timeout_ms: 0, refusal });
         }
         let body = if op == OpCode::CloseSession { Bytes::new() } else { body };
         let request = Forwarded { session, cxid: xid, op: op.code(), body };
@@ -555,7 +568,8 @@ impl Replica {
         self.max_session = self.max_session.max(session);
         let Some(ensemble) = &mut self.ensemble else { return };
         let op = OpCode::CreateSession;
-        ensemble.forwarding.write(session, Pending { origin, xid: Xid(0), op, timeout_ms });
+        let pending = Pending { asker: Some(origin), xid: Xid(0), op, timeout_ms, refusal: None };
+        ensemble.forwarding.write(session, pending);
         let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
         let request = Forwarded { session, cxid: Xid(0), op: op.code(), body };
         self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));

@@ -10,18 +10,21 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{Origin, SessionId, Xid};
+use crate::base::{ErrorCode, Origin, SessionId, Xid};
 use crate::codec::opcode::OpCode;
-use crate::mail::Body;
+use crate::mail::{Body, Connect};
 
 /// One forwarded write.
 #[derive(Debug)]
 pub(super) struct Pending {
-    pub origin: Origin,
+    /// Who waits for it; `None` if this server asked for its own sake.
+    pub asker: Option<Origin>,
     pub xid: Xid,
     pub op: OpCode,
     /// Of a new session: what was negotiated.
     pub timeout_ms: i32,
+    /// Known here already: what the client is told when the leader refuses it, which knows less of the reason.
+    pub refusal: Option<ErrorCode>,
 }
 
 /// A session's renewal that the leader is asked about.
@@ -35,8 +38,10 @@ pub(super) struct Renewal {
 #[derive(Default)]
 pub(super) struct Forwarding {
     writes: BTreeMap<SessionId, VecDeque<Pending>>,
-    syncs: VecDeque<(Origin, Xid, Body)>,
+    syncs: VecDeque<(SessionId, Origin, Xid, Body)>,
     renewals: BTreeMap<SessionId, VecDeque<Renewal>>,
+    /// Handshakes for sessions that are on their way into the log.
+    held: BTreeMap<SessionId, Vec<Connect>>,
 }
 
 impl Forwarding {
@@ -67,12 +72,28 @@ impl Forwarding {
         self.writes.remove(&session);
     }
 
-    pub(super) fn sync(&mut self, origin: Origin, xid: Xid, body: Body) {
-        self.syncs.push_back((origin, xid, body));
+    /// What is answered with `body` once the leader has answered a sync.
+    pub(super) fn sync(&mut self, session: SessionId, origin: Origin, xid: Xid, body: Body) {
+        self.syncs.push_back((session, origin, xid, body));
     }
 
     pub(super) fn take_sync(&mut self) -> Option<(Origin, Xid, Body)> {
-        self.syncs.pop_front()
+        let (_, origin, xid, body) = self.syncs.pop_front()?;
+        Some((origin, xid, body))
+    }
+
+    /// Whether anything this session asked of the leader is not back.
+    pub(super) fn is_waiting(&self, session: SessionId) -> bool {
+        self.writes.contains_key(&session) || self.syncs.iter().any(|(asker, ..)| *asker == session)
+    }
+
+    /// A handshake that has to wait until its session is in the log.
+    pub(super) fn hold(&mut self, connect: Connect) {
+        self.held.entry(connect.session).or_default().push(connect);
+    }
+
+    pub(super) fn take_held(&mut self, session: SessionId) -> Vec<Connect> {
+        self.held.remove(&session).unwrap_or_default()
     }
 
     pub(super) fn renewal(&mut self, session: SessionId, renewal: Renewal) {
@@ -82,7 +103,9 @@ impl Forwarding {
     /// The session's client has come back by another connection than this one, whatever the leader says to that: what
     /// the one it left still has to say comes too late, behind what it may have asked through another member since.
     pub(super) fn is_left(&self, session: SessionId, origin: Origin) -> bool {
-        self.renewals.get(&session).and_then(VecDeque::back).is_some_and(|renewal| renewal.origin != origin)
+        let asked = self.renewals.get(&session).and_then(VecDeque::back).map(|renewal| renewal.origin);
+        let held = self.held.get(&session).and_then(|held| held.last()).map(|connect| connect.origin);
+        held.or(asked).is_some_and(|latest| latest != origin)
     }
 
     pub(super) fn take_renewal(&mut self, session: SessionId) -> Option<Renewal> {

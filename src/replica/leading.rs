@@ -11,7 +11,7 @@ use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Revalidated};
 use crate::codec::{Reader, txn};
 use crate::mail::metrics::Counter;
-use crate::mail::{Sizes, Submit};
+use crate::mail::{Service, Sizes, Submit};
 use crate::session::Owner;
 use crate::zab::{Elected, Leader, LeaderEffect};
 
@@ -55,6 +55,7 @@ impl Replica {
 
     pub(super) fn on_learner_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
         self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
+        self.with_leader(now, out, |leader, effects| leader.commit(effects));
     }
 
     pub(super) fn on_voter_looks(&mut self, voter: ServerId, now: Now, out: &mut Effects) {
@@ -123,7 +124,7 @@ impl Replica {
             tracing::warn!(%session, "ephemerals of a session that does not exist: closing it");
             self.end_session(session, Xid::default(), crate::mail::AnswerKind::Hangup, now);
         }
-        self.serve_clients(serves, out);
+        self.serve_clients(if serves { Service::Everybody } else { Service::Nobody }, out);
     }
 
     /// A request of a learner's client, in the order the learner sent it.
@@ -155,6 +156,7 @@ impl Replica {
             return self.close_session(session, cxid, now);
         }
         match self.sessions.owner(session) {
+            None if op != OpCode::CloseSession && self.may_be_local_elsewhere(session) => self.order(&submit, now),
             _ if !lives => {
                 self.refuse(&submit, ErrorCode::SessionExpired, now);
             }

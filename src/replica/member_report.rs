@@ -3,23 +3,22 @@
 use super::ensemble::{Ensemble, Role};
 use crate::base::Instant;
 use crate::codec::vote::PeerState;
-use crate::mail::{LeadingReport, LearnerState, MemberReport, Sizes};
+use crate::mail::{LeadingReport, LearnerState, MemberReport, Service, Sizes};
 use crate::zab::{Leader, LearnerReport};
 
 impl Ensemble {
     /// `sessions` and `proposal_sizes` are not known here.
     pub(super) fn report(&self, now: Instant) -> MemberReport {
+        let is_serving = self.service == Service::Everybody;
         let (peer_state, epoch) = match (&self.role, self.election.state()) {
             (Role::Leading(leader), _) if leader.is_established() => ("leading - broadcast", leader.epoch()),
             (Role::Leading(leader), _) => ("leading - discovery", leader.epoch()),
-            (Role::Following(following), PeerState::Observing) => (
-                if self.is_serving { "observing - broadcast" } else { "observing - synchronization" },
-                following.epoch(),
-            ),
-            (Role::Following(following), _) => (
-                if self.is_serving { "following - broadcast" } else { "following - synchronization" },
-                following.epoch(),
-            ),
+            (Role::Following(following), PeerState::Observing) => {
+                (if is_serving { "observing - broadcast" } else { "observing - synchronization" }, following.epoch())
+            }
+            (Role::Following(following), _) => {
+                (if is_serving { "following - broadcast" } else { "following - synchronization" }, following.epoch())
+            }
             _ => ("looking", self.current_epoch),
         };
         let (leading, pending_proposals) = match &self.role {
@@ -49,6 +48,7 @@ impl Ensemble {
             (Role::Leading(_), _) => "leader",
             (Role::Following(_), PeerState::Observing) => "observer",
             (Role::Following(_), _) => "follower",
+            _ if self.service == Service::ReadOnly => "read-only",
             _ => "leaderelection",
         }
     }

@@ -219,7 +219,7 @@ impl Rig {
         assert_eq!(kinds(&self.sent(link)), [(PacketKind::Ack, begin.0)]);
         self.say(link, &Packet::bare(PacketKind::UpToDate, Zxid::NONE));
         assert_eq!(kinds(&self.sent(link)), [(PacketKind::Ack, begin.0)]);
-        assert!(self.replica.is_serving());
+        assert!(self.replica.service() == crate::mail::Service::Everybody);
     }
 
     /// Makes the member follow `leader` in `epoch` with transactions up to `through` of it, all by DIFF.

@@ -27,6 +27,7 @@ mod forwarding;
 mod hearing;
 mod history;
 mod leading;
+mod local_sessions;
 mod member_report;
 #[cfg(test)]
 mod member_rig;
@@ -36,6 +37,7 @@ mod multi;
 mod observing_tests;
 mod peer_io;
 mod propose;
+mod read_only;
 mod reaper;
 mod rebase;
 mod sessions;
@@ -70,7 +72,7 @@ use crate::codec::txn::TxnDigest;
 use crate::journal::{BatchId, Journal, SegmentId};
 use crate::mail::metrics::Counter;
 use crate::mail::{Answer, AnswerKind, Changes, Entry, ToReplica, ToShard};
-use crate::session::{SessionIds, SessionTable};
+use crate::session::{LocalSessions, SessionIds, SessionTable};
 use crate::tree::Tree;
 
 /// The ordering core of one server.
@@ -78,7 +80,9 @@ pub struct Replica {
     settings: Settings,
     /// Holds every proposal, durable or not.
     tree: Tree,
+    /// Those that every member knows.
     sessions: SessionTable,
+    local: LocalSessions,
     session_ids: SessionIds,
     /// The highest id ever issued; snapshots keep it, so that none is issued twice.
     max_session: SessionId,
@@ -191,7 +195,7 @@ impl Replica {
     /// Time passes; called every [`Replica::TICK_MS`] or so.
     pub fn on_tick(&mut self, now: Now, out: &mut Effects) {
         self.tick_ensemble(now, out);
-        self.expire_sessions(now);
+        self.expire_sessions(now, out);
         self.reap(now);
         self.purge_when_due(now, out);
         if !self.failed {

@@ -22,8 +22,9 @@ impl Replica {
         let mut slots = Vec::with_capacity(64 * ops.len());
         let mut txns = Vec::with_capacity(ops.len());
         let mut failed = None;
+        let ephemerals = self.may_own_ephemerals(submit.session);
         for op in ops {
-            let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids };
+            let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids, ephemerals };
             match judge.judge_op(op) {
                 Ok(txn) => {
                     self.apply_slot(&header, &txn, &mut changes, &mut slots);
@@ -51,8 +52,15 @@ impl Replica {
         self.wait(header.zxid, changes, Some(reply(submit, None, Body::Encoded(slots.into()))));
     }
 
-    /// Applies a multi that the leader has judged; its reply.
-    pub(super) fn apply_multi(&mut self, header: &TxnHeader, ops: &[Txn<'_>], changes: &mut Changes) -> Body {
+    /// Applies a multi that the leader has judged; its reply. `refusal`: what is known here of a session that the leader
+    /// does not know.
+    pub(super) fn apply_multi(
+        &mut self,
+        header: &TxnHeader,
+        ops: &[Txn<'_>],
+        refusal: Option<ErrorCode>,
+        changes: &mut Changes,
+    ) -> Body {
         let mut slots = Vec::with_capacity(64 * ops.len());
         let failed = ops.iter().enumerate().find_map(|(at, op)| match op {
             Txn::Error { code } if *code != 0 => {
@@ -61,7 +69,10 @@ impl Replica {
             _ => None,
         });
         match failed {
-            Some((at, code)) => encode_failed_slots(&mut slots, at, code, ops.len()),
+            Some((at, code)) => {
+                let known = refusal.filter(|_| code == ErrorCode::SessionExpired);
+                encode_failed_slots(&mut slots, at, known.unwrap_or(code), ops.len());
+            }
             None => ops.iter().for_each(|op| self.apply_slot(header, op, changes, &mut slots)),
         }
         multi_end(&mut Writer(&mut slots));

@@ -10,24 +10,30 @@ use crate::codec::opcode::OpCode;
 use crate::codec::request::Request;
 use crate::codec::txn::{self, Txn, TxnDigest, TxnHeader};
 use crate::codec::{Malformed, Reader, Writer};
-use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Submit};
+use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Service, Submit};
 use crate::prep::Judge;
-use crate::session::Owner;
 use crate::tree::Change;
 
 impl Replica {
     pub(super) fn on_submit(&mut self, submit: Submit, now: Now, out: &mut Effects) {
-        if self.failed || !self.is_serving() {
+        if self.failed || self.service() == Service::Nobody {
             return; // The connection is being closed; an unanswered request is an honest "maybe".
         }
         self.watch.on_request();
-        let is_left =
-            self.ensemble.as_ref().is_some_and(|it| it.forwarding.is_left(submit.session, submit.origin));
-        if is_left || self.sessions.owner(submit.session) != Some(Owner::Conn(submit.origin)) {
+        let is_left = self.ensemble.as_ref().is_some_and(|it| it.forwarding.is_left(submit.session, submit.origin));
+        if is_left || self.client_of(submit.session) != Some(submit.origin) {
             // Expired, closed, or moved to another connection (parity SE-21): no answer, an end.
             return self.hang_up(submit.origin, out);
         }
-        if self.orders() { self.order(&submit, now) } else { self.forward(submit, now, out) }
+        if submit.op == OpCode::CloseSession && self.local.is_local(submit.session) {
+            return self.close_local(&submit, now, out);
+        }
+        if self.service() == Service::ReadOnly {
+            // A shard that knows submits nothing else; one that does not know yet is about to hang up on this client.
+            return self.hang_up(submit.origin, out);
+        }
+        let refusal = self.upgrade_for(&submit, now, out);
+        if self.orders() { self.order(&submit, now) } else { self.forward(submit, refusal, now, out) }
     }
 
     /// Judges a request and proposes what it comes to.
@@ -47,7 +53,8 @@ impl Replica {
             Request::Reconfig if self.settings.reconfig_enabled => self.refuse(submit, ErrorCode::Unimplemented, now),
             Request::Reconfig => self.refuse(submit, ErrorCode::ReconfigDisabled, now),
             request => {
-                let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids };
+                let ephemerals = self.may_own_ephemerals(submit.session);
+                let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &submit.ids, ephemerals };
                 match judge.judge(&request) {
                     Some(Ok(txn)) => self.propose_one(submit, &txn, now),
                     Some(Err(code)) => self.refuse(submit, code, now),
@@ -136,7 +143,8 @@ impl Replica {
             return;
         }
         for path in self.reaper.due(&self.tree, now) {
-            let judge = Judge { tree: &self.tree, rules: &self.settings.rules, ids: &[] };
+            let rules = &self.settings.rules;
+            let judge = Judge { tree: &self.tree, rules, ids: &[], ephemerals: Ok(()) };
             // Judged again: between the scan and now it may have got a child.
             if let Ok(Txn::Delete { .. }) = judge.delete_container(&path) {
                 let txn = Txn::Delete { path: Cow::Owned(path.into_string()), container: true };

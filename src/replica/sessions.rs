@@ -6,7 +6,7 @@ use super::{Effects, Replica};
 use crate::base::{Instant, Now, Origin, SessionId, ShardId, Xid};
 use crate::codec::txn::Txn;
 use crate::mail::metrics::Counter;
-use crate::mail::{Answer, AnswerKind, Body, Connect};
+use crate::mail::{Answer, AnswerKind, Body, Connect, Service};
 use crate::session::Owner;
 
 impl Replica {
@@ -16,13 +16,19 @@ impl Replica {
         if self.failed {
             return;
         }
-        if !self.is_serving() {
+        if self.service() == Service::Nobody {
             return self.hang_up(origin, out);
         }
         self.watch.on_request();
         if connect.last_zxid_seen > self.last_committed {
             // Not "proposed": what only runs ahead in memory must not be promised to anybody.
             return self.answer_now(origin, AnswerKind::Behind, out);
+        }
+        if self.service() == Service::ReadOnly {
+            return self.connect_read_only(connect, out);
+        }
+        if self.connect_locally(connect, out) {
+            return;
         }
         if !self.orders() {
             return self.connect_through_leader(connect, now, out);
@@ -86,7 +92,9 @@ impl Replica {
     pub(super) fn on_heard(&mut self, shard: ShardId, sessions: &[(SessionId, Instant)], through: Instant) {
         for (session, heard) in sessions {
             let heard = self.hearing.at(*heard);
-            self.sessions.hear(*session, heard);
+            if !self.local.hear(*session, heard) {
+                self.sessions.hear(*session, heard);
+            }
         }
         self.hearing.shard_heard(shard, through);
         if !self.orders() {
@@ -96,6 +104,7 @@ impl Replica {
 
     /// The connection is gone; its session waits, ownerless, for the next one or its expiry.
     pub(super) fn on_gone(&mut self, session: SessionId, origin: Origin) {
+        self.local.release(session, origin);
         // In an ensemble it stays the last one's until it is renewed: a request may still be on its way here from the
         // member where the client was before, and comes too late.
         if self.ensemble.is_some() && self.orders() {
@@ -107,9 +116,13 @@ impl Replica {
     }
 
     /// Ends the sessions whose silence every shard has confirmed.
-    pub(super) fn expire_sessions(&mut self, now: Now) {
+    pub(super) fn expire_sessions(&mut self, now: Now, out: &mut Effects) {
         self.hearing.advance(now.mono);
-        if self.failed || !self.orders() {
+        if self.failed {
+            return;
+        }
+        self.expire_local_sessions(out);
+        if !self.orders() {
             return;
         }
         for session in self.sessions.expired(self.hearing.confirmed()) {

@@ -2,7 +2,7 @@
 //!
 //! Everything is counted per batch, not per record: a write pays nothing for being observed.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::{Effects, Replica};
 use crate::admin::{Gathered, Survey};
@@ -182,20 +182,24 @@ impl Replica {
 
     fn report(&self, gathered: Gathered, now: Now, out: &mut Effects) {
         let kind = gathered.kind;
-        let session_buckets: Vec<(u64, Vec<SessionId>)> = match kind {
-            SurveyKind::Dump => self.sessions.buckets().map(|(at, ids)| (at, ids.iter().copied().collect())).collect(),
-            _ => Vec::new(),
-        };
+        let owned = |(at, ids): (u64, &BTreeSet<SessionId>)| (at, ids.iter().copied().collect());
+        let (mut session_buckets, mut local_session_buckets) = (Vec::new(), None);
+        if kind == SurveyKind::Dump {
+            session_buckets = self.sessions.buckets().map(owned).collect();
+            local_session_buckets = self.has_local_sessions().then(|| self.local.buckets().map(owned).collect());
+        }
         let report = ReplicaReport {
             host: self.watch.survey.host().clone(),
-            is_leaderless: !self.is_serving(),
+            service: self.service(),
             server_state: self.ensemble.as_ref().map_or("standalone", |ensemble| ensemble.state_name()),
             member: self.member_report(kind, now),
             last_zxid: self.last_committed,
             uptime_ms: now.mono.millis_since(self.watch.started),
             outstanding_count: self.waiting.iter().filter(|entry| entry.answer.is_none()).count() as u64,
             session_count: self.sessions.len() as u64,
+            local_session_count: self.local.len() as u64,
             session_buckets,
+            local_session_buckets,
             // Deadlines are in heard time, so "now" is too: what is left of each is then right.
             now_mono_ms: self.hearing.now().millis(),
             now_wall: now.wall,

@@ -1,5 +1,10 @@
 //! The whole replica on an empty disk: what no part of it can be asked alone.
 
+mod local_sessions;
+mod members;
+mod order;
+mod read_only;
+
 use super::*;
 use crate::base::{ConnId, Instant, ServerId, WallMs, path};
 use crate::mail::Connect;
@@ -23,7 +28,11 @@ fn start(ensemble: Option<EnsembleSettings>, ms: u64) -> Replica {
 }
 
 pub(super) fn booted(ensemble: Option<EnsembleSettings>, ms: u64) -> Booted {
-    let settings = Settings {
+    boot(&NoMedia, settings_of(ensemble), 1, at(ms)).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn settings_of(ensemble: Option<EnsembleSettings>) -> Settings {
+    Settings {
         ensemble,
         rules: Rules { auth: AuthRules::default(), extended_types: true, enforce_quota: false },
         tick_ms: TICK_MS,
@@ -38,8 +47,7 @@ pub(super) fn booted(ensemble: Option<EnsembleSettings>, ms: u64) -> Booted {
         commit_log_count: 0,
         snapshots: SnapshotSettings { snap_count: 1000, snap_bytes: None, retain_count: 3, purge_interval_ms: None },
         reaper: ReaperSettings { check_interval_ms: 60_000, max_per_minute: 1, max_never_used_ms: None },
-    };
-    boot(&NoMedia, settings, 1, at(ms)).unwrap_or_else(|error| panic!("{error}"))
+    }
 }
 
 fn connect(replica: &mut Replica, slot: u32, session: SessionId, timeout_ms: i32, now: Now) -> Origin {
@@ -114,6 +122,9 @@ pub(super) fn member() -> EnsembleSettings {
         election: ElectionSettings::default(),
         epoch_wait_ms_max: None,
         leader_serves: true,
+        local_sessions: false,
+        local_sessions_upgrading: false,
+        read_only_mode: false,
         commit_log_count: 500,
         snapshot_size_factor: None,
         force_snapshot_sync: false,

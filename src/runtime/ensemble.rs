@@ -41,6 +41,9 @@ pub fn ensemble_settings(config: &Config) -> Option<EnsembleSettings> {
         },
         epoch_wait_ms_max: quorum.max_time_to_wait_for_epoch_ms.map(u64::from),
         leader_serves: quorum.leader_serves,
+        local_sessions: quorum.local_sessions_enabled,
+        local_sessions_upgrading: quorum.local_sessions_upgrading_enabled,
+        read_only_mode: quorum.read_only_mode,
         commit_log_count: quorum.commit_log_count as usize,
         snapshot_size_factor: quorum.snapshot_size_factor,
         force_snapshot_sync: quorum.force_snapshot_sync,
@@ -138,9 +141,13 @@ mod tests {
 
     #[test]
     fn a_member_is_told_its_limits_and_who_the_others_are() {
-        let config = config(&format!("{THREE}connectToLearnerMasterLimit=0\nleaderServes=no\ncnxTimeout=700\n"));
+        let config = config(&format!(
+            "{THREE}connectToLearnerMasterLimit=0\nleaderServes=no\ncnxTimeout=700\nlocalSessionsEnabled=true\n"
+        ));
         let settings = ensemble_settings(&config).unwrap();
         assert_eq!((settings.me, settings.observer, settings.leader_serves), (ServerId(2), false, false));
+        let sessions = (settings.local_sessions, settings.local_sessions_upgrading, settings.read_only_mode);
+        assert_eq!(sessions, (true, false, false));
         assert_eq!(
             settings.view.to_text().lines().collect::<Vec<_>>(),
             [

@@ -239,6 +239,7 @@ fn replica_settings(config: &Config, shard_count: u16) -> replica::Settings {
 
 fn shard_settings(config: &Config, shard: u16, shard_count: u16) -> shard::Settings {
     let (client, throttle) = (&config.client, &config.client.connection_throttle);
+    let opens_local_sessions = config.ensemble.is_some() && config.quorum.local_sessions_enabled;
     shard::Settings {
         shard: ShardId(shard),
         shard_count,
@@ -262,7 +263,10 @@ fn shard_settings(config: &Config, shard: u16, shard_count: u16) -> shard::Setti
             drop_decrease: throttle.drop_decrease,
             decrease_ratio: throttle.decrease_ratio,
             weighted: throttle.weight_enabled,
-            new_session_weight: throttle.global_session_weight,
+            new_session_weight: match opens_local_sessions {
+                true => throttle.local_session_weight,
+                false => throttle.global_session_weight,
+            },
             renew_session_weight: throttle.renew_session_weight,
         },
         request_throttle_max: client.request_throttle.max_requests,

@@ -27,7 +27,7 @@ impl SessionIds {
 
     /// An id that exists or existed: ids of this server must go on above it. Another server's cannot collide.
     pub fn note(&mut self, seen: SessionId) {
-        if (seen.0 as u64 >> 56) as u8 == self.server {
+        if seen.server() == self.server {
             self.next = self.next.max((seen.0 as u64 & COUNT_MASK) + 1);
         }
     }

@@ -6,10 +6,12 @@
 
 mod hearing;
 mod ids;
+mod local;
 mod password;
 mod table;
 
 pub use hearing::HearingClock;
 pub use ids::SessionIds;
+pub use local::{LocalSessions, Upgrading};
 pub use password::{password, password_is};
 pub use table::{Owner, SessionTable};

@@ -182,6 +182,12 @@ impl SessionTable {
         }
     }
 
+    /// Forgets every session.
+    pub fn clear(&mut self) {
+        self.sessions.clear();
+        self.buckets.clear();
+    }
+
     /// Takes the sessions whose bucket ended by `heard_through` (heard time), in order of their deadlines,
     /// and marks them closing. They stay in the table until [`SessionTable::close`].
     pub fn expired(&mut self, heard_through: Instant) -> Vec<SessionId> {

@@ -128,11 +128,11 @@ impl Shard {
         out: &mut Effects,
     ) {
         let applied = self.applied;
+        let read_only = self.says_read_only(old_client);
         let Some(c) = self.conns.get_mut(conn) else { return };
         let is_new = c.session == SessionId::NONE;
         c.phase = Phase::Live;
         (c.session, c.timeout_ms) = (session, timeout_ms);
-        let read_only = if old_client { None } else { Some(false) };
         ConnectResponse { timeout_ms, session, password: session::password(session), read_only }.encode(&mut c.output);
         let latency_ms = now.mono.millis_since(c.active);
         c.active = now.mono;

@@ -7,23 +7,23 @@ use super::conn::Phase;
 use super::tests::rig::*;
 use crate::admin::Survey;
 use crate::base::{ConnId, SessionId};
-use crate::mail::{AnswerKind, ReplicaReport, SurveyKind, ToShard};
+use crate::mail::{AnswerKind, ReplicaReport, Service, SurveyKind, ToShard};
 
-const GRID: &str = "            word        handshake   request     reply       granted     refused     hangup      report      peer_gone
-Greeting    Asking      Connecting  x           !           !           !           x           =           Gone
-Connecting  =           =           =           !           Live        x           x           =           Gone
-Live        x           x           =           !           !           !           x           =           Gone
-Asking      =           =           =           !           !           !           x           x           Gone
-Closing     .           .           .           .           .           .           .           .           Gone
+const GRID: &str = "            word        handshake   request     reply       granted     refused     hangup      report      service     peer_gone
+Greeting    Asking      Connecting  x           !           !           !           x           =           =           Gone
+Connecting  =           =           =           !           Live        x           x           =           x           Gone
+Live        x           x           =           !           !           !           x           =           x           Gone
+Asking      =           =           =           !           !           !           x           x           =           Gone
+Closing     .           .           .           .           .           .           .           .           .           Gone
 ";
 
 const PHASES: [&str; 5] = ["Greeting", "Connecting", "Live", "Asking", "Closing"];
-const EVENTS: [&str; 9] =
-    ["word", "handshake", "request", "reply", "granted", "refused", "hangup", "report", "peer_gone"];
+const EVENTS: [&str; 10] =
+    ["word", "handshake", "request", "reply", "granted", "refused", "hangup", "report", "service", "peer_gone"];
 
 #[test]
 fn the_grid_is_as_printed() {
-    let line = |name: &str, cells: [String; 9]| {
+    let line = |name: &str, cells: [String; 10]| {
         let cells: String = cells.iter().map(|cell| format!("{cell:12}")).collect();
         format!("{name:12}{cells}").trim_end().to_owned() + "\n"
     };
@@ -87,6 +87,7 @@ fn happen(rig: &mut Rig, conn: ConnId, event: &str) {
             let (_, mail): (_, ToShard) = gathered.into_mail(ReplicaReport::default());
             rig.shard.on_mail(mail, rig.now, &mut rig.out);
         }
+        "service" => rig.serve(Service::Nobody),
         _ => rig.shard.on_hangup(conn, &mut rig.out),
     }
 }

@@ -10,7 +10,7 @@ use crate::codec::reply::{self, ConnectResponse};
 use crate::codec::request::{ConnectRequest, Request, RequestHeader, fails_in_order};
 use crate::codec::{Malformed, Reader};
 use crate::mail::metrics::{Advanced, Basic, Counter};
-use crate::mail::{Connect, Submit, ToReplica};
+use crate::mail::{Connect, Service, Submit, ToReplica};
 use crate::session;
 use crate::tree::auth;
 
@@ -157,7 +157,7 @@ impl Shard {
             self.metrics.count(Counter::UnsuccessfulHandshake);
             return self.fault(conn, "not a handshake", false, now, out);
         };
-        if !self.is_serving {
+        if self.service == Service::Nobody {
             return self.fault(conn, "no leader to serve clients with", false, now, out);
         }
         let renews = request.session != SessionId::NONE;
@@ -168,6 +168,9 @@ impl Shard {
             return self.fault(conn, "connection throttle", false, now, out);
         }
         self.metrics.count(Counter::ConnectionRequestCount);
+        if self.service == Service::ReadOnly && request.read_only != Some(true) {
+            return self.fault(conn, "not a read-only client, and no leader to serve others with", false, now, out);
+        }
         let origin = self.origin(conn);
         let Some(c) = self.conns.get_mut(conn) else { return };
         let old_client = request.read_only.is_none();
@@ -191,10 +194,15 @@ impl Shard {
         }));
     }
 
+    /// What a handshake's answer says of this server, to clients that know the field (parity H-03, H-15).
+    pub(super) fn says_read_only(&self, old_client: bool) -> Option<bool> {
+        (!old_client).then_some(self.service == Service::ReadOnly)
+    }
+
     /// "Your session has expired": zeros everywhere, then the end (parity H-14).
     pub(super) fn refuse_handshake(&mut self, conn: ConnId, old_client: bool, out: &mut Effects) {
+        let read_only = self.says_read_only(old_client);
         let Some(c) = self.conns.get_mut(conn) else { return };
-        let read_only = if old_client { None } else { Some(false) };
         ConnectResponse { timeout_ms: 0, session: SessionId::NONE, password: [0; 16], read_only }.encode(&mut c.output);
         c.stats.sent += 1;
         self.stats.sent += 1;
@@ -223,6 +231,10 @@ impl Shard {
         if is_late && !matches!(op, Some(OpCode::Ping | OpCode::CloseSession)) {
             self.metrics.count(Counter::ThrottledOps);
             return self.refuse(conn, header.xid, ErrorCode::ThrottledOp, out);
+        }
+        if self.service == Service::ReadOnly && goes.is_some_and(|op| op != OpCode::CloseSession) {
+            // Before anything of it is looked at (ZK: ReadOnlyRequestProcessor).
+            return self.refuse(conn, header.xid, ErrorCode::NotReadOnly, out);
         }
         let is_ordered = |op: OpCode| match Request::decode(op, reader.clone()) {
             Ok(_) => true,

@@ -41,7 +41,7 @@ use bytes::BytesMut;
 
 use crate::base::{ConnId, Instant, Now, Origin, SessionId, Zxid, limits};
 use crate::mail::metrics::{Counter, Metrics, Summary};
-use crate::mail::{Sizes, ToReplica, ToShard};
+use crate::mail::{Service, Sizes, ToReplica, ToShard};
 use crate::tree::Tree;
 use crate::watch::{WatchTable, Watcher};
 use conn::{Conn, Phase, Slots};
@@ -58,8 +58,8 @@ pub struct Shard {
     tree: Tree,
     /// The last committed zxid this shard has absorbed: what every reply header shows (parity X-04).
     applied: Zxid,
-    /// A member of an ensemble without a leader lets no client in; a standalone server always does.
-    is_serving: bool,
+    /// A standalone server lets everybody in from the start, a member of an ensemble when its replica says so.
+    service: Service,
     /// Requests in all connections' lines.
     outstanding: usize,
     /// Of those, bytes of large requests (parity W-07).
@@ -113,7 +113,7 @@ impl Shard {
             watches: WatchTable::new(),
             tree,
             applied,
-            is_serving: settings.serves_from_start,
+            service: if settings.serves_from_start { Service::Everybody } else { Service::Nobody },
             settings,
             outstanding: 0,
             large_bytes: 0,
@@ -173,7 +173,7 @@ impl Shard {
     pub fn on_mail(&mut self, mail: ToShard, now: Now, out: &mut Effects) {
         match mail {
             ToShard::Batch(entries) => self.on_batch(&entries, now, out),
-            ToShard::Serve(serve) => self.on_serve(serve, out),
+            ToShard::Serve(service) => self.on_serve(service, out),
             ToShard::Reset(past) => (self.tree, self.applied) = (past.tree, past.zxid),
             ToShard::Survey { ticket, kind } => {
                 let report = Box::new(self.report(kind));
@@ -183,13 +183,11 @@ impl Shard {
         }
     }
 
-    /// Clients are let in from now on, or hung up on: what they see next must come from a server that has a leader
-    /// (ZK: a server without one is shut down, its process lives on). Four-letter words are answered all the same.
-    fn on_serve(&mut self, serve: bool, out: &mut Effects) {
-        self.is_serving = serve;
-        if serve {
-            return;
-        }
+    /// Other clients than before are let in from now on, and those of before are hung up on: what they see next must
+    /// come from a server that has a leader, or says that it has none (ZK: a server without one is shut down, its
+    /// process lives on). Four-letter words are answered all the same.
+    fn on_serve(&mut self, service: Service, out: &mut Effects) {
+        self.service = service;
         let clients: Vec<ConnId> = self
             .conns
             .iter()

@@ -2,6 +2,7 @@
 
 mod fuzz;
 mod limits;
+mod read_only;
 mod reads;
 pub(super) mod rig;
 mod watches;

@@ -55,7 +55,10 @@ pub struct TokenBucket {
 impl TokenBucket {
     /// The share of one of `shard_count` shards.
     pub fn new(rules: ConnectionThrottle, shard_count: u16, now: Instant) -> TokenBucket {
-        let weight = if rules.weighted { f64::from(rules.new_session_weight) } else { 1.0 };
+        let weight = match rules.weighted {
+            true => f64::from(rules.new_session_weight.max(rules.renew_session_weight)),
+            false => 1.0,
+        };
         let share = 1.0 / f64::from(shard_count.max(1));
         // A share below one connection would refuse for ever.
         let cost_max = weight.max(1.0);

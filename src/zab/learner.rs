@@ -178,10 +178,6 @@ impl Learner {
         self.stage == Stage::Dialling
     }
 
-    pub fn is_live(&self) -> bool {
-        self.stage == Stage::Live
-    }
-
     /// Whether [`LearnerEffect::Settle`] was asked for and not answered.
     pub fn is_settling(&self) -> bool {
         self.stage == Stage::Settling

@@ -29,12 +29,13 @@ class Refused(Exception):
 
 
 class Client:
-    """One session. `address` is (host, port)."""
+    """One session. `address` is (host, port); `read_only` puts up with a server without a leader, `served_read_only` says it is one."""
 
-    def __init__(self, address, timeout_ms=20000, patience=20.0, connect=True):
+    def __init__(self, address, timeout_ms=20000, patience=20.0, connect=True, read_only=False):
         self.timeout_ms, self.patience = timeout_ms, patience
         self.session, self.password, self.last_zxid = 0, bytes(16), 0
         self.link, self.xid, self.pending = None, 0, b""
+        self.read_only, self.served_read_only = read_only, False
         self.events = []
         self.watched = {"data": set(), "exist": set(), "child": set()}
         if connect:
@@ -57,7 +58,8 @@ class Client:
                 self.link = socket.create_connection(address, timeout=self.patience)
                 self.link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self.pending = b""
-                self.link.sendall(wire.frame(wire.connect_request(self.timeout_ms, self.session, self.password, self.last_zxid)))
+                self.link.sendall(wire.frame(wire.connect_request(self.timeout_ms, self.session, self.password, self.last_zxid,
+                                                                   read_only=self.read_only)))
                 answer = self._frame()
                 break
             except (OSError, ConnectionError):
@@ -68,6 +70,7 @@ class Client:
         reader = wire.Reader(answer)
         reader.int32()
         timeout, session, password = reader.int32(), reader.int64(), reader.buffer()
+        self.served_read_only = reader.boolean()
         if timeout <= 0 or session == 0:
             self.drop()
             raise SessionLost(f"{self.session:#x}")

@@ -25,6 +25,7 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "parity"), str(TESTS / "ensemble")]
 
 import servers  # noqa: E402
+from client import Refused  # noqa: E402
 from clock import Clocks  # noqa: E402
 from disk import Disks  # noqa: E402
 from member import Failed, Member, wait_for  # noqa: E402
@@ -170,11 +171,14 @@ class Cluster:
     def settle(self, seconds=40):
         """Until all awake members serve, one of them leads, and all stand at the same zxid; returns that zxid.
 
-        A leader counts its new epoch before its first txn does: a session that comes and goes makes that txn.
+        A leader counts its new epoch before its first txn does: a delete that fails makes that txn (a local session makes none).
         """
         def touched():
             try:
-                self.leader(seconds).connect().close()
+                with self.leader(seconds).connect() as client:
+                    client.delete("/settle")
+                return True
+            except Refused:
                 return True
             except (OSError, ConnectionError):
                 return False

@@ -1,6 +1,6 @@
 """Random faults from a seed over a real ensemble under load, and the judgement on what its clients saw.
 
-    tests/ensemble/faults.py rk,rk,rk [--observers rk] [--seconds 60] [--seed 1] [--faults kill,pause,...]
+    tests/ensemble/faults.py rk,rk,rk [--observers rk] [--seconds 60] [--seed 1] [--faults kill,pause,...] [--local]
 
 Faults: kill -9, stop, pause (SIGSTOP), stutter, cuts of the network in one or both directions between members or towards the clients,
 a full disk, a slow disk, a lost one, everybody killed at once, a wall clock that jumps (by seconds or years, either way), a machine
@@ -283,6 +283,7 @@ def main():
     parser.add_argument("--tick", type=int, default=400)
     parser.add_argument("--clients", type=int, default=6, help="kazoo clients")
     parser.add_argument("--crate-clients", type=int, default=4, help="clients of the Rust crate zookeeper-client; 0 for none")
+    parser.add_argument("--local", action="store_true", help="sessions begin as local ones and are upgraded")
     parser.add_argument("--faults", type=lambda text: text.split(","))
     options = parser.parse_args()
     servers.exit_on_signal()
@@ -290,7 +291,8 @@ def main():
     started = time.monotonic()
     names = "+".join(options.voters) + (f", observers {'+'.join(options.observers)}" if options.observers else "")
     print(f"faults: {names}, seed {options.seed}, {options.seconds:.0f} s", flush=True)
-    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings=SETTINGS, hurtable=True,
+    settings = SETTINGS + ("localSessionsEnabled=true\nlocalSessionsUpgradingEnabled=true\n" if options.local else "")
+    cluster = Cluster(options.voters, options.observers, tick=options.tick, settings=settings, hurtable=True,
                       prealloc=64)
     mount_small(cluster[1].data)
     history = History()

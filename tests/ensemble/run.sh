@@ -55,6 +55,7 @@ python3 tests/ensemble/judge_test.py || { failed=1; failures+=("judge_test"); }
 if [ "$matrix" = apache ]; then
     part basics basic a38,a38,a38 --observers a39
     part basics basic a38,a39,a39 --observers a38
+    part basics sessions a39,a38,a39 --observers a38
     part faults faults a38,a39,a38 --seconds "$seconds" --seed "$seed"
     part rolling rolling --start a38,a38,a38 --to a39 --how network --znodes "$znodes"
     part rolling rolling --start a38,a38,a38 --to a39 --how convert --znodes "$znodes"
@@ -63,6 +64,7 @@ elif [ "$matrix" = short ]; then
     part basics basic a38,a39,rk --observers a38 --leader rk
     part basics basic rk,rk,a39 --observers rk --leader a39
     part basics learners --apache a39
+    part basics sessions rk,rk,a38 --observers rk --leader a38
     part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
     part faults faults rk,rk,a38 --observers rk --seconds $((seconds / 5)) --seed "$seed"
     part faults faults a39,a39,rk --observers a38 --seconds $((seconds / 5)) --seed "$seed"
@@ -77,10 +79,14 @@ else
         part basics basic "rk,rk,$apache" --observers "$apache" --leader rk
         part basics basic "rk,rk,$apache" --observers rk --leader "$apache"
         part basics learners --apache "$apache"
+        part basics sessions "rk,rk,$apache" --observers "$apache" --leader rk
+        part basics sessions "$apache,$apache,rk" --observers rk --leader "$apache"
     done
+    part basics sessions rk,rk,rk --observers rk
     part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
     part faults faults rk,rk,a38 --observers rk --seconds $((seconds / 5)) --seed "$seed"
     part faults faults a39,a39,rk --observers a38 --seconds $((seconds / 5)) --seed "$seed"
+    part faults faults rk,rk,a39 --observers rk --local --seconds $((seconds / 5)) --seed "$seed"
     part rolling rolling --start a38,a38,a38 --to rk --how network --znodes "$znodes"
     part rolling rolling --start a38,a38,a38 --to rk --how convert --znodes "$znodes"
     part rolling rolling --start a39,a39,a39 --to rk --how network --znodes "$znodes"

@@ -9,7 +9,7 @@ use crate::codec::Writer;
 use crate::codec::opcode::OpCode;
 use crate::codec::reply::framed;
 use crate::codec::txn::{CreateKind, Txn, TxnHeader};
-use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, ToReplica, ToShard};
+use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Service, ToReplica, ToShard};
 use crate::session;
 use crate::shard::{Effects, Settings, Shard};
 use crate::tree::{OwnerRules, Tree};
@@ -110,6 +110,11 @@ impl Rig {
         Entry { zxid: self.zxid, changes, answer }
     }
 
+    /// Other clients are let in from now on.
+    pub fn serve(&mut self, service: Service) {
+        self.shard.on_mail(ToShard::Serve(service), self.now, &mut self.out);
+    }
+
     pub fn deliver(&mut self, entries: Vec<Entry>) {
         self.shard.on_mail(ToShard::Batch(Arc::from(entries)), self.now, &mut self.out);
     }
@@ -152,6 +157,11 @@ pub fn failed(xid: i32, error: ErrorCode) -> AnswerKind {
 }
 
 pub fn handshake(session: SessionId, password: &[u8], timeout_ms: i32) -> Vec<u8> {
+    handshake_of(session, password, timeout_ms, Some(false))
+}
+
+/// `read_only`: whether the client puts up with a read-only server; old ones do not know the field.
+pub fn handshake_of(session: SessionId, password: &[u8], timeout_ms: i32, read_only: Option<bool>) -> Vec<u8> {
     let mut bytes = Vec::new();
     framed(&mut bytes, |w| {
         w.i32(0);
@@ -159,7 +169,7 @@ pub fn handshake(session: SessionId, password: &[u8], timeout_ms: i32) -> Vec<u8
         w.i32(timeout_ms);
         w.i64(session.0);
         w.buffer(Some(password));
-        w.bool(false);
+        read_only.into_iter().for_each(|flag| w.bool(flag));
     });
     bytes
 }

@@ -48,7 +48,7 @@ impl Leader {
     }
 
     /// Commits what has a quorum, oldest first.
-    pub(super) fn commit(&mut self, out: &mut Vec<LeaderEffect>) {
+    pub fn commit(&mut self, out: &mut Vec<LeaderEffect>) {
         if self.outstanding.is_empty() || !self.is_established() {
             return;
         }
@@ -143,6 +143,7 @@ mod tests {
     fn say(leader: &mut Leader, packet: &Packet) -> Vec<(PacketKind, i64)> {
         let mut out = Vec::new();
         leader.on_bytes(LINK, &packet.to_bytes(), Instant(0), &mut out);
+        leader.commit(&mut out);
         let sent = out.into_iter().filter_map(|effect| match effect {
             LeaderEffect::Learner(MasterEffect::Send { bytes, .. }) => cut(&bytes, 1 << 20).ok().flatten(),
             _ => None,

@@ -12,6 +12,9 @@ impl Leader {
     }
 
     /// Bytes of a learner. Whatever is wrong with them costs its own link only.
+    ///
+    /// What it acknowledges counts with [`Leader::commit`], to be called once everything else it said is carried out: a
+    /// sync that came in the same piece would otherwise find nothing to wait for, and be answered in front of the commit.
     pub fn on_bytes(&mut self, link: LinkId, bytes: &[u8], now: Instant, out: &mut Vec<LeaderEffect>) {
         self.learners.receive(link, bytes, now);
         while let Some(packet) = self.learners.next_packet(link, out) {
@@ -19,7 +22,6 @@ impl Leader {
                 self.learners.drop_link(link, fault, out);
             }
         }
-        self.commit(out);
     }
 
     fn on_packet(
