@@ -94,8 +94,3 @@ fn a_history_that_was_cut_off_and_stays_is_noticed() {
 fn a_session_expired_after_a_leader_change_is_noticed() {
     noticed(Sabotage::ForgetsTouches, &["19"]);
 }
-
-#[test]
-fn a_vote_with_a_damaged_log_is_noticed() {
-    noticed(Sabotage::HidesDamage, &["26", "29", "30", "31"]);
-}

@@ -15,15 +15,13 @@ use bytes::Bytes;
 
 use super::dialling::Dialling;
 use super::ensemble::Role;
-use super::forwarding::{Pending, Renewal};
+use super::forwarding::Pending;
 use super::history::{self, State};
 use super::{BootMedia, Effects, EpochFile, PeerEffect, Reload, Replica};
-use crate::base::{ErrorCode, Instant, LinkId, Now, Origin, ServerId, SessionId, ShardId, Xid, Zxid};
-use crate::codec::opcode::OpCode;
-use crate::codec::peer::Forwarded;
+use crate::base::{ErrorCode, Instant, LinkId, Now, Origin, ServerId, SessionId, ShardId, Zxid};
 use crate::codec::txn::{self, DIGEST_VERSION, Txn, TxnHeader};
 use crate::mail::metrics::{Basic, Counter};
-use crate::mail::{Answer, AnswerKind, Body, Changes, Connect, Entry, Past, Service, Submit, ToShard};
+use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Past, Service, ToShard};
 use crate::session::Owner;
 use crate::snapshot::StreamReader;
 use crate::zab::{Learner, LearnerEffect, Summary};
@@ -539,58 +537,6 @@ impl Replica {
         self.release_epoch(epoch, out);
         self.last_committed = self.last_committed.max(committed);
         self.serve_clients(Service::Everybody, out);
-    }
-
-    /// A client's request that only the leader can order. `refusal`: what the client is told if the leader refuses it.
-    pub(super) fn forward(&mut self, submit: Submit, refusal: Option<ErrorCode>, now: Now, out: &mut Effects) {
-        let Submit { origin, session, xid, op, body, ids } = submit;
-        let Some(ensemble) = &mut self.ensemble else { return };
-        if op == OpCode::Sync {
-            ensemble.forwarding.sync(session, origin, xid, super::propose::sync_echo(&body));
-        } else {
-            ensemble.forwarding.write(session, Pending { asker: Some(origin), xid, op, timeout_ms: 0, refusal });
-        }
-        let body = if op == OpCode::CloseSession { Bytes::new() } else { body };
-        let request = Forwarded { session, cxid: xid, op: op.code(), body };
-        self.with_learner(now, out, |learner, effects| learner.forward(&request, &ids, effects));
-    }
-
-    /// A handshake: a new session is the leader's to open, an old one its to confirm.
-    pub(super) fn connect_through_leader(&mut self, connect: &Connect, now: Now, out: &mut Effects) {
-        let (origin, timeout_ms) = (connect.origin, connect.timeout_ms);
-        if connect.session != SessionId::NONE {
-            let session = connect.session;
-            let Some(ensemble) = &mut self.ensemble else { return };
-            ensemble.forwarding.renewal(session, Renewal { origin, timeout_ms });
-            return self.with_learner(now, out, |learner, effects| learner.revalidate(session, timeout_ms, effects));
-        }
-        let session = self.session_ids.next();
-        self.max_session = self.max_session.max(session);
-        let Some(ensemble) = &mut self.ensemble else { return };
-        let op = OpCode::CreateSession;
-        let pending = Pending { asker: Some(origin), xid: Xid(0), op, timeout_ms, refusal: None };
-        ensemble.forwarding.write(session, pending);
-        let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
-        let request = Forwarded { session, cxid: Xid(0), op: op.code(), body };
-        self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));
-    }
-
-    fn on_revalidated(&mut self, session: SessionId, valid: bool, out: &mut Effects) {
-        let Some(ensemble) = &mut self.ensemble else { return };
-        let Some(Renewal { origin, timeout_ms }) = ensemble.forwarding.take_renewal(session) else { return };
-        if !valid || !self.sessions.contains(session) {
-            return self.answer_now(origin, AnswerKind::Refused, out);
-        }
-        self.hand_over(session, Owner::Conn(origin));
-        self.sessions.touch(session, self.hearing.now(), timeout_ms);
-        self.answer_now(origin, AnswerKind::Granted { session, timeout_ms }, out);
-    }
-
-    fn on_synced(&mut self, out: &mut Effects) {
-        let Some(ensemble) = &mut self.ensemble else { return };
-        if let Some((origin, xid, body)) = ensemble.forwarding.take_sync() {
-            self.answer_now(origin, AnswerKind::Reply { xid, error: None, body }, out);
-        }
     }
 
     /// An answer that waits for nothing but what is committed already.

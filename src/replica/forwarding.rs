@@ -10,9 +10,14 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{ErrorCode, Origin, SessionId, Xid};
+use bytes::Bytes;
+
+use super::{Effects, Replica};
+use crate::base::{ErrorCode, Now, Origin, SessionId, Xid};
 use crate::codec::opcode::OpCode;
-use crate::mail::{Body, Connect};
+use crate::codec::peer::Forwarded;
+use crate::mail::{AnswerKind, Body, Connect, Submit};
+use crate::session::Owner;
 
 /// One forwarded write.
 #[derive(Debug)]
@@ -120,5 +125,59 @@ impl Forwarding {
     /// Forwarded and unanswered, for the operator.
     pub(super) fn outstanding_count(&self) -> usize {
         self.writes.values().map(VecDeque::len).sum::<usize>() + self.syncs.len()
+    }
+}
+
+impl Replica {
+    /// A client's request that only the leader can order. `refusal`: what the client is told if the leader refuses it.
+    pub(super) fn forward(&mut self, submit: Submit, refusal: Option<ErrorCode>, now: Now, out: &mut Effects) {
+        let Submit { origin, session, xid, op, body, ids } = submit;
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if op == OpCode::Sync {
+            ensemble.forwarding.sync(session, origin, xid, super::propose::sync_echo(&body));
+        } else {
+            ensemble.forwarding.write(session, Pending { asker: Some(origin), xid, op, timeout_ms: 0, refusal });
+        }
+        let body = if op == OpCode::CloseSession { Bytes::new() } else { body };
+        let request = Forwarded { session, cxid: xid, op: op.code(), body };
+        self.with_learner(now, out, |learner, effects| learner.forward(&request, &ids, effects));
+    }
+
+    /// A handshake: a new session is the leader's to open, an old one its to confirm.
+    pub(super) fn connect_through_leader(&mut self, connect: &Connect, now: Now, out: &mut Effects) {
+        let (origin, timeout_ms) = (connect.origin, connect.timeout_ms);
+        if connect.session != SessionId::NONE {
+            let session = connect.session;
+            let Some(ensemble) = &mut self.ensemble else { return };
+            ensemble.forwarding.renewal(session, Renewal { origin, timeout_ms });
+            return self.with_learner(now, out, |learner, effects| learner.revalidate(session, timeout_ms, effects));
+        }
+        let session = self.session_ids.next();
+        self.max_session = self.max_session.max(session);
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let op = OpCode::CreateSession;
+        let pending = Pending { asker: Some(origin), xid: Xid(0), op, timeout_ms, refusal: None };
+        ensemble.forwarding.write(session, pending);
+        let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
+        let request = Forwarded { session, cxid: Xid(0), op: op.code(), body };
+        self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));
+    }
+
+    pub(super) fn on_revalidated(&mut self, session: SessionId, valid: bool, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let Some(Renewal { origin, timeout_ms }) = ensemble.forwarding.take_renewal(session) else { return };
+        if !valid || !self.sessions.contains(session) {
+            return self.answer_now(origin, AnswerKind::Refused, out);
+        }
+        self.hand_over(session, Owner::Conn(origin));
+        self.sessions.touch(session, self.hearing.now(), timeout_ms);
+        self.answer_now(origin, AnswerKind::Granted { session, timeout_ms }, out);
+    }
+
+    pub(super) fn on_synced(&mut self, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if let Some((origin, xid, body)) = ensemble.forwarding.take_sync() {
+            self.answer_now(origin, AnswerKind::Reply { xid, error: None, body }, out);
+        }
     }
 }

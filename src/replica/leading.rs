@@ -11,7 +11,7 @@ use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Revalidated};
 use crate::codec::{Reader, txn};
 use crate::mail::metrics::Counter;
-use crate::mail::{Service, Sizes, Submit};
+use crate::mail::{AnswerKind, Service, Sizes, Submit};
 use crate::session::Owner;
 use crate::zab::{Elected, Leader, LeaderEffect};
 
@@ -152,8 +152,9 @@ impl Replica {
         let submit = submit(session, cxid, op, body, ids);
         let lives = self.sessions.contains(session) && !self.sessions.is_closing(session);
         if op == OpCode::CloseSession && lives {
-            // Expiry at the learner's side and clients share it: whose it is does not matter.
-            return self.close_session(session, cxid, now);
+            // Expiry at the learner's side and clients share it: whose it is does not matter. A connection here that
+            // has it by now did not ask for that.
+            return self.end_session(session, cxid, AnswerKind::Hangup, now);
         }
         match self.sessions.owner(session) {
             None if op != OpCode::CloseSession && self.may_be_local_elsewhere(session) => self.order(&submit, now),

@@ -158,7 +158,7 @@ impl Shard {
         let applied = self.applied;
         let Some(c) = self.conns.get_mut(conn) else { return };
         let Some(Waiting::Submitted { xid: asked, op, bytes, arrived }) = c.pop_waiting() else {
-            panic!("a reply to a connection that waits for none");
+            panic!("a reply to {xid:?} for {conn:?}, a connection that waits for none: {body:?}");
         };
         assert_eq!(xid, asked, "replies come in the order of the requests");
         self.outstanding -= 1;

@@ -45,8 +45,6 @@ pub struct Disk {
     pub durable: i64,
     /// Where the last landed batch is: damage to the very last one cannot be told from a torn write.
     last_batch: Option<(u64, u64)>,
-    /// Batches of the newest segment that landed in this life: where each begins, and what it ends.
-    landed: Vec<(u64, i64)>,
 }
 
 #[derive(Clone)]
@@ -108,29 +106,8 @@ impl Disk {
         let batch = self.in_flight.pop_front()?;
         self.keep(&batch, |_| true);
         self.durable = self.durable.max(batch.through.0);
-        if self.last_batch.is_none_or(|(segment, _)| segment != batch.segment.0) {
-            self.landed.clear();
-        }
-        self.landed.push((batch.offset, batch.through.0));
         self.last_batch = Some((batch.segment.0, batch.offset));
         Some(batch.through)
-    }
-
-    /// Loses the last batches as if they had never been written, as far as no snapshot holds them. Says where the
-    /// history ends then.
-    pub fn lose_tail(&mut self, dice: &mut Rng) -> Option<i64> {
-        let (segment, _) = self.last_batch?;
-        // One is left, to say what that is.
-        let left = dice.index(self.landed.len().checked_sub(1).filter(|lost| *lost > 0)?) + 1;
-        let (offset, _) = self.landed[left];
-        let (_, through) = self.landed[left - 1];
-        if self.snapshots.keys().any(|zxid| *zxid > through) {
-            return None;
-        }
-        self.segments.get_mut(&segment)?[offset as usize..].fill(0);
-        self.landed.clear();
-        (self.last_batch, self.durable) = (None, through);
-        Some(through)
     }
 
     /// As [`Disk::land`] as far as anybody can tell before the power is cut; for a disk that lies.

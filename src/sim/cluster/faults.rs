@@ -74,13 +74,7 @@ impl<M: Machine> Cluster<M> {
         if let Some(leader) = leader.filter(|_| self.dice.chance(500)) {
             self.kill(leader);
         }
-        if self.is_sabotaged(super::Sabotage::HidesDamage) {
-            self.members[member].lost = true;
-            let left = self.members[member].disk.lose_tail(&mut self.disk_dice);
-            self.note(|| format!("member {member} loses the end of its log without noticing: {left:?} is left"));
-        } else {
-            self.lose_disk(member);
-        }
+        self.lose_disk(member);
     }
 
     /// Some paths between two groups are blocked, both ways or one.

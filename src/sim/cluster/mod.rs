@@ -65,8 +65,6 @@ pub enum Sabotage {
     CommitsOutOfOrder,
     /// What learners hear of sessions never reaches a leader that is not the first.
     ForgetsTouches,
-    /// A damaged tail of the log is cut off before the member looks, so that it votes with what is left.
-    HidesDamage,
 }
 
 pub type Options = night::Options<Sabotage>;
