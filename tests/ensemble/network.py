@@ -94,9 +94,18 @@ class Network:
         self.cuts.clear()
 
     def close(self):
-        for member in self.members:
-            ip("netns", "del", self.space(member), check=False)
-        ip("link", "del", self.bridge, check=False)
+        remove(self.number)
+
+
+def remove(number):
+    """Takes a network down. The kernel takes its time to empty a namespace, so the link into it goes first: its name is free at once."""
+    for device in os.listdir("/sys/class/net"):
+        if device.startswith(f"rkv{number}-"):
+            ip("link", "del", device, check=False)
+    for space in os.listdir("/run/netns") if os.path.isdir("/run/netns") else []:
+        if space.startswith(f"rk{number}-"):
+            ip("netns", "del", space, check=False)
+    ip("link", "del", f"rkb{number}", check=False)
 
 
 def remove_left_behind():
@@ -108,8 +117,4 @@ def remove_left_behind():
         owner = open(f"/sys/class/net/{folder}/ifalias").read().split() if os.path.exists(f"/sys/class/net/{folder}/ifalias") else []
         if not alias or len(owner) != 2 or os.path.exists(f"/proc/{owner[1]}"):
             continue
-        number = folder[3:]
-        for space in os.listdir("/run/netns") if os.path.exists("/run/netns") else []:
-            if space.startswith(f"rk{number}-"):
-                ip("netns", "del", space, check=False)
-        ip("link", "del", folder, check=False)
+        remove(folder[3:])
