@@ -14,6 +14,8 @@ mod recover;
 mod restart;
 mod walk;
 mod writer;
+#[cfg(test)]
+pub mod written;
 
 use crate::base::Zxid;
 

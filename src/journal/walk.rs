@@ -140,58 +140,10 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use super::super::{DiskEffect, Journal, JournalPosition};
+    use super::super::written::Written;
     use super::*;
 
-    const SEGMENT_BYTES: usize = 16 << 10;
-
-    /// A journal in memory, written by the real writer in small segments.
-    struct Written {
-        journal: Journal,
-        files: BTreeMap<SegmentId, Vec<u8>>,
-    }
-
     impl Written {
-        fn new() -> Written {
-            let position = JournalPosition::fresh(7, Zxid::ZERO);
-            let journal = Journal::with_small_segments(position, SEGMENT_BYTES as u64);
-            Written { journal, files: BTreeMap::new() }
-        }
-
-        fn append(&mut self, zxid: i64, bytes: usize) {
-            self.journal.append(Zxid(zxid), |out| {
-                let start = out.len();
-                out.resize(start + 20 + bytes, zxid as u8);
-                out[start + 12..start + 20].copy_from_slice(&zxid.to_be_bytes());
-            });
-        }
-
-        fn flush(&mut self) {
-            loop {
-                let mut effects = Vec::new();
-                self.journal.next_batch(&mut effects);
-                if effects.is_empty() {
-                    return;
-                }
-                for effect in effects {
-                    match effect {
-                        DiskEffect::PrepareSegment { segment, bytes, .. } => {
-                            self.files.insert(segment, vec![0; bytes as usize]);
-                            self.journal.segment_ready(segment);
-                        }
-                        DiskEffect::WriteBatch(batch) => {
-                            let file = self.files.get_mut(&batch.segment).expect("prepared");
-                            file[batch.offset as usize..][..batch.bytes.len()].copy_from_slice(&batch.bytes);
-                            self.journal.landed(batch.id);
-                        }
-                        other => panic!("{other:?}"),
-                    }
-                }
-            }
-        }
-
         fn segments(&self) -> Vec<SegmentId> {
             self.journal.segments().map(|segment| segment.id).collect()
         }
@@ -217,10 +169,10 @@ mod tests {
     }
 
     fn written() -> Written {
-        let mut written = Written::new();
+        let mut written = Written::behind(Zxid::ZERO, 16 << 10);
         written.flush();
         for zxid in 1..=30 {
-            written.append(zxid, 100 * (zxid % 9 + 1) as usize);
+            written.append(zxid, 20 + 100 * (zxid % 9 + 1) as usize);
             if zxid % 4 == 0 {
                 written.flush();
             }

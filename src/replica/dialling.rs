@@ -1,10 +1,9 @@
-//! The way to whoever a learner learns from: whom it dials, how often, and how long it waits before.
+//! A learner's way to its leader: how often it is dialled, and how long the learner waits before.
 //!
-//! A follower dials the leader. So does an observer, unless the voters serve observers on a port of their own: then it
-//! takes one of them after the other, so that the leader has fewer mouths to feed. A leader that was only just elected may
-//! not listen yet, so it is dialled a few times; after that the server looks for a leader anew.
+//! A leader that was only just elected may not listen yet, so it is dialled a few times; after that the server looks for a
+//! leader anew.
 //!
-//! Source: ZK: Learner.connectToLeader, QuorumPeer.findLearnerMaster, Observer.
+//! Source: ZK: Learner.connectToLeader, Observer.
 
 use crate::base::{Instant, PeerAddress};
 

@@ -153,11 +153,22 @@ impl Replica {
             return self.with_learner(now, out, |learner, effects| learner.revalidate(session, timeout_ms, effects));
         }
         let session = self.session_ids.next();
+        self.forward_create_session(session, timeout_ms, Some(origin), now, out);
+    }
+
+    /// Asks the leader to make a session of ours everybody's. `asker`: who is told when it is.
+    pub(super) fn forward_create_session(
+        &mut self,
+        session: SessionId,
+        timeout_ms: i32,
+        asker: Option<Origin>,
+        now: Now,
+        out: &mut Effects,
+    ) {
         self.max_session = self.max_session.max(session);
         let Some(ensemble) = &mut self.ensemble else { return };
         let op = OpCode::CreateSession;
-        let pending = Pending { asker: Some(origin), xid: Xid(0), op, timeout_ms, refusal: None };
-        ensemble.forwarding.write(session, pending);
+        ensemble.forwarding.write(session, Pending { asker, xid: Xid(0), op, timeout_ms, refusal: None });
         let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
         let request = Forwarded { session, cxid: Xid(0), op: op.code(), body };
         self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));

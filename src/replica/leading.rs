@@ -122,7 +122,7 @@ impl Replica {
             self.tree.sessions_with_ephemerals().filter(|owner| !self.sessions.contains(*owner)).collect();
         for session in orphans {
             tracing::warn!(%session, "ephemerals of a session that does not exist: closing it");
-            self.end_session(session, Xid::default(), crate::mail::AnswerKind::Hangup, now);
+            self.end_session(session, Xid::default(), AnswerKind::Hangup, now);
         }
         self.serve_clients(if serves { Service::Everybody } else { Service::Nobody }, out);
     }

@@ -11,9 +11,6 @@
 //!
 //! Source: ZK: QuorumZooKeeperServer.checkUpgradeSession, LearnerSessionTracker, LeaderSessionTracker.
 
-use bytes::Bytes;
-
-use super::forwarding::Pending;
 use super::{Effects, Replica};
 use crate::base::{ErrorCode, Now, Origin, SessionId, Xid};
 use crate::codec::opcode::OpCode;
@@ -78,20 +75,14 @@ impl Replica {
     fn upgrade(&mut self, session: SessionId, now: Now, out: &mut Effects) {
         let Some(timeout_ms) = self.local.upgrade(session) else { return };
         tracing::info!(%session, "a local session becomes global");
-        self.max_session = self.max_session.max(session);
         if self.orders() {
+            self.max_session = self.max_session.max(session);
             self.sessions.open(session, timeout_ms, self.hearing.now());
             self.finish_upgrade(session);
             let (zxid, changes) = self.propose_own(session, Xid(0), &Txn::CreateSession { timeout_ms }, now);
             return self.wait(zxid, changes, None);
         }
-        let Some(ensemble) = &mut self.ensemble else { return };
-        let op = OpCode::CreateSession;
-        let pending = Pending { asker: None, xid: Xid(0), op, timeout_ms, refusal: None };
-        ensemble.forwarding.write(session, pending);
-        let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
-        let request = Forwarded { session, cxid: Xid(0), op: op.code(), body };
-        self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));
+        self.forward_create_session(session, timeout_ms, None, now, out);
     }
 
     /// The session is in the log and in the table of those that everybody knows. Whether it was one of ours.

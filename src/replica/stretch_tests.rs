@@ -1,19 +1,16 @@
 //! Which learners get a stretch of the journal, and that it is exactly what they lack.
 
-use std::collections::BTreeMap;
 use std::io::{self, Read};
 
 use super::stretch::{Stretch, StretchNews, StretchOrder};
 use super::{BootMedia, NoMedia};
 use crate::base::{LinkId, Zxid};
 use crate::codec::peer::{PacketKind, cut};
-use crate::journal::{DiskEffect, Journal, JournalPosition, SegmentId};
+use crate::journal::SegmentId;
+use crate::journal::written::Written;
 
 /// A disk with nothing but a journal on it, written by the real writer.
-struct Disk {
-    journal: Journal,
-    files: BTreeMap<SegmentId, Vec<u8>>,
-}
+struct Disk(Written);
 
 impl BootMedia for Disk {
     fn snapshots(&self) -> io::Result<Vec<Zxid>> {
@@ -23,66 +20,37 @@ impl BootMedia for Disk {
         NoMedia.read_snapshot(zxid)
     }
     fn segments(&self) -> io::Result<Vec<SegmentId>> {
-        Ok(self.files.keys().copied().collect())
+        Ok(self.0.files.keys().copied().collect())
     }
     fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()> {
-        bytes.clone_from(self.files.get(&segment).ok_or(io::ErrorKind::NotFound)?);
+        bytes.clone_from(self.0.files.get(&segment).ok_or(io::ErrorKind::NotFound)?);
         Ok(())
     }
 }
 
-/// Bytes of a record, less its own zxid.
+/// Of a record.
 const RECORD_BYTES: usize = 700;
 
 impl Disk {
     /// `zxids`, four to a batch, behind a history that ends at `start`.
     fn with(start: Zxid, zxids: impl IntoIterator<Item = i64>) -> Disk {
-        let journal = Journal::with_small_segments(JournalPosition::fresh(7, start), 16 << 10);
-        let mut disk = Disk { journal, files: BTreeMap::new() };
-        disk.flush();
+        let mut written = Written::behind(start, 16 << 10);
+        written.flush();
         for (count, zxid) in zxids.into_iter().enumerate() {
-            disk.journal.append(Zxid(zxid), |out| {
-                out.extend_from_slice(&[0; 12]);
-                out.extend_from_slice(&zxid.to_be_bytes());
-                out.resize(out.len() + RECORD_BYTES - 20, zxid as u8);
-            });
+            written.append(zxid, RECORD_BYTES);
             if count % 4 == 3 {
-                disk.flush();
+                written.flush();
             }
         }
-        disk.flush();
-        disk
-    }
-
-    fn flush(&mut self) {
-        loop {
-            let mut effects = Vec::new();
-            self.journal.next_batch(&mut effects);
-            if effects.is_empty() {
-                return;
-            }
-            for effect in effects {
-                match effect {
-                    DiskEffect::PrepareSegment { segment, bytes, .. } => {
-                        self.files.insert(segment, vec![0; bytes as usize]);
-                        self.journal.segment_ready(segment);
-                    }
-                    DiskEffect::WriteBatch(batch) => {
-                        let file = self.files.get_mut(&batch.segment).expect("prepared");
-                        file[batch.offset as usize..][..batch.bytes.len()].copy_from_slice(&batch.bytes);
-                        self.journal.landed(batch.id);
-                    }
-                    other => panic!("{other:?}"),
-                }
-            }
-        }
+        written.flush();
+        Disk(written)
     }
 
     fn order(&self, after: i64, through: i64, bytes_max: u64) -> StretchOrder {
         StretchOrder {
             link: LinkId(3),
-            journal: self.journal.identity(),
-            segments: self.journal.segments_from(Zxid(after)),
+            journal: self.0.journal.identity(),
+            segments: self.0.journal.segments_from(Zxid(after)),
             after: Zxid(after),
             through: Zxid(through),
             bytes_max,
@@ -197,8 +165,8 @@ fn a_journal_that_does_not_lead_to_what_is_in_memory_is_refused() {
     assert!(disk.stretch(TWO + 1, FOUR + 3, ENOUGH).is_err(), "it ends before");
     assert!(disk.stretch(TWO + 1, 3 * ONE + 1, ENOUGH).is_err(), "it goes past");
     let mut holey = epochs();
-    let segments: Vec<SegmentId> = holey.files.keys().copied().collect();
-    holey.files.remove(&segments[1]);
+    let segments: Vec<SegmentId> = holey.0.files.keys().copied().collect();
+    holey.0.files.remove(&segments[1]);
     assert!(holey.stretch(ONE + 1, FOUR + 1, ENOUGH).is_err());
 }
 
@@ -210,7 +178,7 @@ fn a_long_stretch_comes_in_chunks_and_ends_if_its_files_do() {
     assert!(matches!(step(&mut stretch, &disk), StretchNews::Proven { .. }));
     stretch.read_on();
     assert!(matches!(step(&mut stretch, &disk), StretchNews::Chunk { is_last: false, .. }));
-    disk.files.clear();
+    disk.0.files.clear();
     stretch.read_on();
     let mut news = step(&mut stretch, &disk);
     while let StretchNews::Chunk { is_last, .. } = news {

@@ -26,6 +26,7 @@ from kazoo.client import KazooClient  # noqa: E402
 import wire  # noqa: E402
 from client import BAD_VERSION, NO_NODE, Client, Refused, SessionLost  # noqa: E402
 from cluster import Cluster, Failed, kinds, limit_seconds, wait_for  # noqa: E402
+from member import expect  # noqa: E402
 
 SCENARIOS = []
 SYNCS = {}
@@ -35,11 +36,6 @@ logging.getLogger("kazoo").setLevel(logging.CRITICAL)
 def scenario(function):
     SCENARIOS.append(function)
     return function
-
-
-def expect(truth, what):
-    if not truth:
-        raise Failed(what)
 
 
 def refused_with(error, call):

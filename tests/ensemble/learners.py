@@ -16,7 +16,8 @@ TESTS = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "parity")]
 
 import servers  # noqa: E402
-from cluster import Cluster, Failed, kinds, limit_seconds, unused_ports, wait_for  # noqa: E402
+from cluster import Cluster, kinds, limit_seconds, unused_ports, wait_for  # noqa: E402
+from member import expect  # noqa: E402
 
 RK = "ringkeeper"
 SCENARIOS = []
@@ -25,11 +26,6 @@ SCENARIOS = []
 def scenario(function):
     SCENARIOS.append(function)
     return function
-
-
-def expect(truth, what):
-    if not truth:
-        raise Failed(what)
 
 
 def syncs(member):

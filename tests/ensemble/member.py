@@ -19,6 +19,11 @@ class Failed(AssertionError):
     """The ensemble did not do what it must."""
 
 
+def expect(truth, what):
+    if not truth:
+        raise Failed(what)
+
+
 def wait_for(what, condition, seconds, pause=0.05):
     """Polls until `condition()` is true and returns its value; fails with `what` after `seconds`."""
     deadline = time.monotonic() + seconds

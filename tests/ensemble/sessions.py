@@ -25,9 +25,10 @@ from kazoo.client import KazooClient, KazooState, KeeperState  # noqa: E402
 from kazoo.exceptions import NotReadOnlyCallError  # noqa: E402
 
 import wire  # noqa: E402
-from basic import below, expect, refused_with  # noqa: E402
+from basic import below, refused_with  # noqa: E402
 from client import Client, SessionLost  # noqa: E402
 from cluster import Cluster, Failed, kinds, limit_seconds, wait_for  # noqa: E402
+from member import expect  # noqa: E402
 
 NOT_READ_ONLY, EPHEMERAL_ON_LOCAL_SESSION, SESSION_EXPIRED = -119, -120, -112
 LOCAL = "localSessionsEnabled=true\n"
@@ -51,9 +52,9 @@ def counts(member):
     return int(float(told["zk_local_sessions"])), int(float(told["zk_global_sessions"]))
 
 
-def lost(client, member):
+def lost(client, member, read_only=False):
     """Whether the member says that this client's session is over; the client keeps it."""
-    ghost = Client(None, connect=False)
+    ghost = Client(None, connect=False, read_only=read_only)
     ghost.session, ghost.password = client.session, client.password
     try:
         ghost.connect(member.address, retry=False)
@@ -297,7 +298,7 @@ def a_member_alone_serves_read_only(cluster):
         reader.connect(alone.address)
         expect(reader.served_read_only and reader.exists(f"{root}/a") is not None, "its own session is renewed")
         reader.close()
-        expect(lost_in_read_only(reader, alone), "a closed session is taken up")
+        expect(lost(reader, alone, read_only=True), "a closed session is taken up")
         # Not for others, and not for sessions of the ensemble.
         for client in (Client(None, connect=False), Client(None, connect=False, read_only=True)):
             if client.read_only:
@@ -338,17 +339,6 @@ def a_member_alone_serves_read_only(cluster):
         ensembles.connect(alone.address)
         expect(ensembles.exists(f"{root}/e{alone.sid}").owner == ensembles.session, "the ensemble's session came through")
         ensembles.close()
-
-
-def lost_in_read_only(client, member):
-    ghost = Client(None, connect=False, read_only=True)
-    ghost.session, ghost.password = client.session, client.password
-    try:
-        ghost.connect(member.address, retry=False)
-    except SessionLost:
-        return True
-    ghost.drop()
-    return False
 
 
 def ends(client):
