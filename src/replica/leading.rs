@@ -53,11 +53,6 @@ impl Replica {
         }
     }
 
-    pub(super) fn on_learner_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
-        self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
-        self.with_leader(now, out, |leader, effects| leader.commit(effects));
-    }
-
     pub(super) fn on_voter_looks(&mut self, voter: ServerId, now: Now, out: &mut Effects) {
         tracing::debug!(server = %voter, "a voter looks for a leader while this server leads");
         self.with_leader(now, out, |leader, effects| leader.on_voter_looks(voter, now.mono, effects));

@@ -9,11 +9,13 @@ use bytes::Bytes;
 
 use crate::base::{LinkId, PeerAddress};
 
-/// The two listeners of a member (`server.N=host:quorumPort:electionPort`).
+/// The listeners of a member (`server.N=host:quorumPort:electionPort`, `observerMasterPort`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PeerPort {
     Election,
     Quorum,
+    /// Of a voter, for observers to learn from it while it follows.
+    Observers,
 }
 
 /// The two numbers a member keeps beside its data (ZK: `acceptedEpoch`, `currentEpoch`).

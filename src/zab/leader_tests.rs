@@ -10,7 +10,13 @@ use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, Packet
 pub const TIMING: Timing = Timing { tick_ms: 100, init_ms: 1000, sync_ms: 500, ping_ms: 50 };
 
 pub fn limits(timing: Timing) -> LearnerLimits {
-    LearnerLimits { timing, field_bytes_max: 1 << 20, snap_syncs_max: 10, diff_syncs_max: 100 }
+    LearnerLimits {
+        timing,
+        field_bytes_max: 1 << 20,
+        snap_syncs_max: 10,
+        diff_syncs_max: 100,
+        backlog_bytes_max: 1 << 20,
+    }
 }
 
 /// A server with no history, elected by itself and `by`.
