@@ -238,7 +238,7 @@ pub static KEYS: &[Key] = &[
     key("multiAddress.enabled", NativeOrProperty, "false", Ensemble(NativeBool(|d, v| d.config.quorum.multi_address_enabled = v)), "several addresses per member"),
     key("multiAddress.reachabilityCheckEnabled", NativeOrProperty, "true", Ensemble(NativeBool(|d, v| d.config.quorum.multi_address_reachability_check_enabled = v)), "probe them"),
     key("multiAddress.reachabilityCheckTimeoutMs", NativeOrProperty, "1000", Ensemble(Reading::Native(0, I32, |d, v| d.config.quorum.multi_address_reachability_check_timeout_ms = v as u32)), "ms"),
-    key("oraclePath", Native, "", Ensemble(Text(|d, v| d.config.quorum.oracle_path = (!v.is_empty()).then(|| v.into()))), "tie-break file of two voters"),
+    key("oraclePath", Native, "", Ensemble(Text(|d, v| d.config.quorum.oracle_path = (!v.is_empty()).then(|| v.into()))), "file whose first character 1 lets this one of two voters go on without the other"),
     key("commitLogCount", Property, "500", Ensemble(Number(I32_MIN, I32, |d, v| d.config.quorum.commit_log_count = v.max(500) as u32)), "proposals kept for DIFF, at least 500"),
     key("snapshotSizeFactor", Property, "0.33", Ensemble(Real(f64::MIN, 1.0, |d, v| d.config.quorum.snapshot_size_factor = (v >= 0.0).then_some(v))), "learners get what they lack from the journal while that is below this share of a snapshot; 0 = always, negative = never"),
     key("forceSnapshotSync", Property, "false", Ensemble(Flag(|d, v| d.config.quorum.force_snapshot_sync = v)), "always SNAP"),

@@ -177,6 +177,7 @@ impl Replica {
             PeerNews::Drained { link } => self.on_learner_drained(link, now, out),
             PeerNews::Closed { link } => self.on_peer_closed(link, now, out),
             PeerNews::EpochWritten { file, epoch } => self.on_epoch_written(file, epoch, now, out),
+            PeerNews::OracleSays { yes } => self.on_oracle(yes, now, out),
         }
     }
 
@@ -302,9 +303,21 @@ impl Replica {
                     ensemble.mesh.connect_all(now.mono, &mut ensemble.link_ids, &mut mesh);
                 }
                 ElectionEffect::Decided { leader, .. } => self.on_decided(leader, now, out),
+                ElectionEffect::AskOracle => out.peer.push(PeerEffect::AskOracle),
                 ElectionEffect::VoterLooks { voter } => self.on_voter_looks(voter, now, out),
             }
             self.on_mesh(mesh, now, out);
+        }
+    }
+
+    /// Whoever asked has it from the one answer: a server looks or leads.
+    fn on_oracle(&mut self, yes: bool, now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_oracle(yes, now.mono, effects));
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if matches!(ensemble.role, Role::Looking) {
+            let mut effects = Vec::new();
+            ensemble.election.on_oracle(yes, &mut effects);
+            self.on_election(effects, now, out);
         }
     }
 

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::ensemble::Role;
-use super::{Effects, EpochFile, Replica};
+use super::{Effects, EpochFile, PeerEffect, Replica};
 use crate::base::{ErrorCode, Id, LinkId, Now, Origin, ServerId, SessionId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Revalidated};
@@ -31,6 +31,7 @@ impl Replica {
             accepted: ensemble.accepted_epoch,
             current: ensemble.current_epoch,
             last,
+            has_oracle: settings.election.has_oracle,
         };
         let leader = Leader::new(elected, settings.view.clone(), settings.learner_limits(), now.mono, &mut effects);
         ensemble.role = Role::Leading(Box::new(leader));
@@ -93,6 +94,7 @@ impl Replica {
                         ensemble.history.push(zxid, record);
                     }
                 }
+                LeaderEffect::AskOracle => out.peer.push(PeerEffect::AskOracle),
                 LeaderEffect::Disloyal => self.watch.metrics.count(Counter::QuitLeadingDueToDisloyalVoter),
                 LeaderEffect::Abdicate { why } => return self.leave_role(&why, now, out),
             }

@@ -115,6 +115,7 @@ impl Rig {
                     self.take(&mut |replica, now, out| replica.on_peer(PeerNews::Drained { link }, now, out));
                 }
                 PeerEffect::Close { link } => self.closed.push(link),
+                PeerEffect::AskOracle => panic!("there is no oracle"),
                 PeerEffect::WriteEpoch { file, epoch } => {
                     self.epochs.push((file, epoch));
                     let news = PeerNews::EpochWritten { file, epoch };

@@ -39,6 +39,8 @@ pub enum PeerEffect {
     TellDrained { link: LinkId },
     /// Send what is queued, then close. No news of the link follows.
     Close { link: LinkId },
+    /// Ask the oracle; answered by [`PeerNews::OracleSays`].
+    AskOracle,
     /// Make the number durable under its file's name (written aside, synced, renamed, directory synced). Answered
     /// by [`PeerNews::EpochWritten`]; a failure is `Replica::on_disk_failed`.
     WriteEpoch { file: EpochFile, epoch: i64 },
@@ -71,5 +73,9 @@ pub enum PeerNews<'a> {
     EpochWritten {
         file: EpochFile,
         epoch: i64,
+    },
+    /// Whether this one of two voters may go on without the other.
+    OracleSays {
+        yes: bool,
     },
 }

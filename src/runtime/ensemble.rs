@@ -37,6 +37,7 @@ pub fn ensemble_settings(config: &Config) -> Option<EnsembleSettings> {
         election: ElectionSettings {
             notification_interval_min_ms: u64::from(quorum.min_notification_interval_ms),
             notification_interval_max_ms: u64::from(quorum.max_notification_interval_ms),
+            has_oracle: quorum.oracle_path.is_some(),
             ..ElectionSettings::default()
         },
         epoch_wait_ms_max: quorum.max_time_to_wait_for_epoch_ms.map(u64::from),
@@ -92,6 +93,7 @@ pub fn peer_setup(config: &Config) -> Option<PeerSetup> {
         listen,
         bind_attempts: config.quorum.election_port_bind_retry,
         keepalive: config.quorum.tcp_keep_alive,
+        oracle: config.quorum.oracle_path.clone(),
     })
 }
 

@@ -318,6 +318,59 @@ def observers_and_masters_of_every_kind(apache):
     observer_masters([RK, apache, RK], [apache, RK, RK])
 
 
+def oracle(member, yes):
+    """What the oracle of a member says from now on; in one step, as whoever keeps it would do it."""
+    path = member.directory / "oracle"
+    path.with_suffix(".new").write_text("1\n" if yes else "0\n")
+    path.with_suffix(".new").rename(path)
+
+
+def one_of_two(kinds_of_both):
+    """Of two voters each loses the other one, as leader and as follower, and goes on alone until it is back."""
+    cluster = Cluster(kinds_of_both, tick=500)
+    for member in cluster.members:
+        member.settings = f"oraclePath={member.directory / 'oracle'}\n"
+        oracle(member, False)
+    with cluster:
+        with cluster.leader().connect() as client:
+            client.create("/oracle", b"0")
+        for number, leads in enumerate([True, False, True, False]):
+            # The leader or its follower dies; the oracle tells the other one to go on.
+            leader = cluster.leader()
+            follower = cluster.followers()[0]
+            survivor, gone = (leader, follower) if leads else (follower, leader)
+            if not leads:
+                gone.kill()
+                wait_for("without the oracle nobody serves", lambda: not survivor.status(), 30)
+                time.sleep(1)
+                expect(not survivor.status(), "the oracle said no")
+                oracle(survivor, True)
+            else:
+                oracle(survivor, True)
+                gone.kill()
+            cluster.leader(among=[survivor])
+            with survivor.connect() as client:
+                client.pipeline([("set", "/oracle", b"%d" % number)] * 50)
+                client.sync()
+                expect(client.get("/oracle")[0] == b"%d" % number, "a write while it leads alone")
+            # The other one is back, follows, and the two decide again.
+            gone.launch()
+            cluster.wait_serving(seconds=60)
+            expect(cluster.leader() is survivor, "the one that was away leads")
+            oracle(survivor, False)
+            cluster.settle(60)
+            with gone.connect() as client:
+                client.sync()
+                expect(client.get("/oracle")[0] == b"%d" % number, "the one that was away has the writes")
+        cluster.check_same()
+
+
+@scenario
+def one_of_two_voters_goes_on_by_an_oracle(apache):
+    one_of_two([RK, RK])
+    one_of_two([RK, apache])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--apache", default="a39", help="a38 or a39")
