@@ -111,6 +111,9 @@ fn gauges(lines: &mut Lines, report: &Report) {
 /// Those of a member of an ensemble; the leader has more (parity FL-53, FL-54).
 fn member_gauges(lines: &mut Lines, member: &MemberReport) {
     lines.put("quorum_size", member.quorum_size);
+    if let Some(observers) = member.observers {
+        lines.put("synced_observers", observers);
+    }
     let Some(leading) = &member.leading else { return };
     let synced = || leading.learners.iter().filter(|learner| learner.synced);
     let [last, min, max] = or_minus_one(&leading.proposal_sizes);
@@ -231,6 +234,9 @@ mod tests {
                         zk_synced_observers\t1\nzk_pending_syncs\t7\nzk_leader_uptime\t9\nzk_last_proposal_size\t-1\n\
                         zk_max_proposal_size\t-1\nzk_min_proposal_size\t-1\n";
         assert!(text.contains(expected), "{text}");
+        let follower = MemberReport { observers: Some(3), leading: None, ..leader.clone() };
+        report.replica.member = Some(follower);
+        assert!(monitor(&report).contains("\nzk_quorum_size\t3\nzk_synced_observers\t3\n"));
         let observer = MemberReport { leader: Some(ServerId(2)), observes: true, leading: None, ..leader };
         report.replica.member = Some(observer);
         let text = monitor(&report);

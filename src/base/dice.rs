@@ -18,6 +18,13 @@ impl Dice {
     pub fn below(&mut self, end: u64) -> u64 {
         self.throw() % end.max(1)
     }
+
+    /// Puts them in any order.
+    pub fn shuffle<T>(&mut self, items: &mut [T]) {
+        for last in (1..items.len()).rev() {
+            items.swap(last, self.below(last as u64 + 1) as usize);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -25,10 +32,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_decides_everything_and_every_side_comes_up() {
+    fn a_seed_decides_everything_and_every_order_comes_up() {
         assert_eq!(Dice(7).throw(), Dice(7).throw());
         assert_eq!(Dice(7).below(0), 0);
-        let seen: std::collections::BTreeSet<u64> = (0..100).map(|seed| Dice(seed).below(6)).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        for seed in 0..100 {
+            let mut items = [1, 2, 3];
+            Dice(seed).shuffle(&mut items);
+            seen.insert(items);
+        }
         assert_eq!(seen.len(), 6);
     }
 }

@@ -29,6 +29,10 @@ pub const MAILBOX_MESSAGES: usize = 16 * 1024;
 /// Bytes that may wait to be sent to another member; beyond it the link is cut, and the learner synchronizes anew.
 pub const PEER_OUTPUT_MAX_BYTES: usize = 256 << 20;
 
+/// Bytes of transactions that may wait behind a learner's synchronization; beyond it the learner begins anew. All of it
+/// goes to the link at once in the end, so it is well below what may wait there.
+pub const BACKLOG_BYTES_MAX: usize = PEER_OUTPUT_MAX_BYTES / 2;
+
 /// Children a znode needs before `getChildren` is worth a warning in no log at all: there is no limit.
 /// Replies are as long as the list is (parity ZN-68).
 pub const READ_CHUNK_BYTES: usize = 64 * 1024;
@@ -38,4 +42,5 @@ const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES as u64));
 // The largest legal record must fit one batch with its headers, or it could be accepted and never commit.
 const _: () = assert!(RECORD_BYTES_MAX + 2 * BLOCK_BYTES <= BATCH_BYTES_MAX);
 const _: () = assert!(BATCH_BYTES_MAX as u64 * 2 <= SEGMENT_BYTES);
+const _: () = assert!(BACKLOG_BYTES_MAX < PEER_OUTPUT_MAX_BYTES);
 const _: () = assert!(CONN_OUTPUT_PAUSE_BYTES < CONN_OUTPUT_MAX_BYTES);

@@ -205,8 +205,10 @@ pub struct MemberReport {
     /// Voters of the view.
     pub quorum_size: u64,
     pub election_ms: u64,
-    /// The leader this server follows.
+    /// Whom this server learns from: the leader, or an observer its master.
     pub leader: Option<ServerId>,
+    /// Observers that learn from this follower and are up to date; `None` if it serves none.
+    pub observers: Option<u64>,
     pub observes: bool,
     /// Sessions with their timeouts in milliseconds: not the leader's, and filled for `Dump`.
     pub sessions: Vec<(SessionId, i32)>,

@@ -1,11 +1,16 @@
-//! A learner's way to its leader: how often it is dialled, and how long the learner waits before.
+//! The way to whoever a learner learns from: whom it dials, how often, and how long it waits before.
 //!
-//! A leader that was only just elected may not listen yet, so it is dialled a few times; after that the server looks for a
-//! leader anew.
+//! A follower dials the leader. So does an observer, unless the voters serve observers on a port of their own: then it
+//! takes one of them after the other, so that the leader has fewer mouths to feed. A leader that was only just elected may
+//! not listen yet, so it is dialled a few times; after that the server looks for a leader anew.
 //!
-//! Source: ZK: Learner.connectToLeader, Observer.
+//! Source: ZK: Learner.connectToLeader, QuorumPeer.findLearnerMaster, Observer.
 
-use crate::base::{Instant, PeerAddress};
+use super::ensemble::Role;
+use super::following::Following;
+use super::{Effects, EnsembleSettings, PeerEffect, Replica};
+use crate::base::{Dice, Instant, Now, PeerAddress, ServerId, Zxid};
+use crate::zab::{Learner, Summary};
 
 /// Attempts before the server looks for a leader anew.
 const TRIES_MAX: u32 = 5;
@@ -43,6 +48,93 @@ impl Dialling {
         }
         self.next = Some(next);
         true
+    }
+}
+
+/// Whom an observer learns from, one voter after the other.
+#[derive(Debug)]
+pub(super) struct Masters {
+    /// In an order of its own, so that not all observers begin with the same.
+    voters: Vec<ServerId>,
+    next: usize,
+}
+
+impl Masters {
+    pub fn new(settings: &EnsembleSettings, dice: &mut Dice) -> Masters {
+        let mut voters: Vec<ServerId> = settings.view.voters().collect();
+        dice.shuffle(&mut voters);
+        Masters { voters, next: 0 }
+    }
+
+    /// The next one that is not the leader, who serves no observers there, and whether all have been tried before;
+    /// `None` if there is nobody but the leader.
+    fn pick(&mut self, leader: ServerId) -> Option<(ServerId, bool)> {
+        let mut is_round = false;
+        for _ in 0..=self.voters.len() {
+            if self.next >= self.voters.len() {
+                (self.next, is_round) = (0, true);
+            }
+            self.next += 1;
+            match self.voters.get(self.next - 1) {
+                Some(voter) if *voter == leader => {}
+                voter => return voter.map(|voter| (*voter, is_round)),
+            }
+        }
+        None
+    }
+}
+
+impl Replica {
+    /// The election is over, and somebody else leads.
+    pub(super) fn follow(&mut self, leader: ServerId, now: Now, out: &mut Effects) {
+        let last = self.last_proposed;
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let settings = &ensemble.settings;
+        let summary = Summary {
+            accepted: ensemble.accepted_epoch,
+            current: ensemble.current_epoch,
+            last: if ensemble.is_dataless { Zxid::NONE } else { last },
+            config_version: settings.view.version,
+        };
+        let observes = settings.observer;
+        let port = settings.observer_master_port.filter(|_| observes);
+        let picked = port.and_then(|port| Some((port, ensemble.masters.pick(leader)?)));
+        let (master, port, waits) = match picked {
+            Some((port, (voter, is_round))) => (voter, Some(port), is_round),
+            None => (leader, None, observes),
+        };
+        let mut to = settings.view.members.get(&master).map(|member| member.quorum_addresses()).unwrap_or_default();
+        to.iter_mut().for_each(|at| at.port = port.unwrap_or(at.port));
+        // An observer may have been told to let the others go first.
+        let delay_ms = if waits { settings.observer_reconnect_delay_ms } else { 0 };
+        let first = now.mono.plus_ms(ensemble.dice.below(delay_ms));
+        let dialling = Dialling::new(to, first, settings.dial_ms());
+        let limits = (settings.init_ms(), settings.sync_ms());
+        let learner = Learner::new(settings.me, master, observes, summary, limits, settings.field_bytes_max, now.mono);
+        ensemble.role = Role::Following(Box::new(Following::new(learner, dialling, now.mono)));
+        self.dial_when_due(now, out);
+    }
+
+    pub(super) fn dial_when_due(&mut self, now: Now, out: &mut Effects) {
+        let Some(ensemble) = &mut self.ensemble else { return };
+        let Role::Following(following) = &mut ensemble.role else { return };
+        if let Some((to, timeout_ms)) = following.dialling.take_due(now.mono) {
+            let link = ensemble.link_ids.next();
+            following.link = link;
+            self.use_for_leader(link);
+            out.peer.push(PeerEffect::Dial { link, to, timeout_ms });
+        }
+    }
+
+    /// The leader's process ended, or never listened: noticed at once, not by silence.
+    pub(super) fn on_leader_closed(&mut self, now: Now, out: &mut Effects) {
+        let delay_ms = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.settings.leader_connect_delay_ms);
+        let Some(following) = self.following() else { return };
+        if !following.learner.is_dialling() {
+            self.leave_role("the connection to the leader is gone", now, out);
+        } else if !following.dialling.on_failed(now.mono, delay_ms) {
+            self.leave_role("the leader cannot be connected to", now, out);
+        }
     }
 }
 

@@ -16,15 +16,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::dialling::Masters;
 use super::following::Following;
 use super::forwarding::Forwarding;
 use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort, Replica};
 use crate::base::{Dice, Instant, LinkId, Now, ServerId, ShardId, Zxid};
 use crate::mail::metrics::{Basic, Counter};
 use crate::mail::{Entry, Service, ToShard};
-use crate::zab::{
-    Election, ElectionEffect, History, Leader, LearnerLimits, LinkIds, Mesh, MeshEffect, MeshSettings, Timing,
-};
+use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect};
 
 /// What a member is doing.
 pub(super) enum Role {
@@ -79,6 +78,7 @@ pub(super) struct Ensemble {
     pub(super) is_dataless: bool,
     pub(super) service: Service,
     pub(super) dice: Dice,
+    pub(super) masters: Masters,
     /// Before this an observer that lost its leader does not look for one.
     rests_until: Instant,
     /// When this server last had a role, or began.
@@ -107,7 +107,9 @@ impl Ensemble {
             history.push(zxid, record);
         }
         history.restart_if_not_at(last);
+        let mut dice = Dice(seed.wrapping_add(settings.me.0 as u64)); // Members may begin in the same millisecond.
         Ensemble {
+            masters: Masters::new(&settings, &mut dice),
             election: Election::new(settings.me, view.clone(), settings.election, now.mono),
             mesh: Mesh::new(settings.me, view, settings.mesh()),
             link_ids: LinkIds::default(),
@@ -124,7 +126,7 @@ impl Ensemble {
             reload_asked: false,
             is_dataless,
             service: Service::Nobody,
-            dice: Dice(seed.wrapping_add(settings.me.0 as u64)), // Members may begin in the same millisecond.
+            dice,
             rests_until: now.mono,
             looking_since: now.mono,
             elects_since: now.mono,
@@ -161,6 +163,7 @@ impl Replica {
                 self.on_mesh(effects, now, out);
             }
             PeerNews::Accepted { link, port: PeerPort::Quorum, .. } => self.on_learner(link, now, out),
+            PeerNews::Accepted { link, port: PeerPort::Observers, .. } => self.on_observer(link, now, out),
             PeerNews::Connected { link } => match ensemble.uses.get(&link) {
                 Some(Use::Election) => {
                     let mut effects = Vec::new();
@@ -174,6 +177,7 @@ impl Replica {
             PeerNews::Drained { link } => self.on_learner_drained(link, now, out),
             PeerNews::Closed { link } => self.on_peer_closed(link, now, out),
             PeerNews::EpochWritten { file, epoch } => self.on_epoch_written(file, epoch, now, out),
+            PeerNews::OracleSays { yes } => self.on_oracle(yes, now, out),
         }
     }
 
@@ -299,9 +303,21 @@ impl Replica {
                     ensemble.mesh.connect_all(now.mono, &mut ensemble.link_ids, &mut mesh);
                 }
                 ElectionEffect::Decided { leader, .. } => self.on_decided(leader, now, out),
+                ElectionEffect::AskOracle => out.peer.push(PeerEffect::AskOracle),
                 ElectionEffect::VoterLooks { voter } => self.on_voter_looks(voter, now, out),
             }
             self.on_mesh(mesh, now, out);
+        }
+    }
+
+    /// Whoever asked has it from the one answer: a server looks or leads.
+    fn on_oracle(&mut self, yes: bool, now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_oracle(yes, now.mono, effects));
+        let Some(ensemble) = &mut self.ensemble else { return };
+        if matches!(ensemble.role, Role::Looking) {
+            let mut effects = Vec::new();
+            ensemble.election.on_oracle(yes, &mut effects);
+            self.on_election(effects, now, out);
         }
     }
 
@@ -332,6 +348,12 @@ impl Replica {
             let Some(Use::Early { said, .. }) = ensemble.uses.remove(&link) else { continue };
             self.on_learner(link, now, out);
             self.on_peer_bytes(link, &said, now, out);
+        }
+    }
+
+    pub(super) fn use_for_learner(&mut self, link: LinkId) {
+        if let Some(ensemble) = &mut self.ensemble {
+            ensemble.uses.insert(link, Use::Learner);
         }
     }
 
@@ -535,57 +557,5 @@ impl Replica {
             None => true,
             Some(ensemble) => matches!(&ensemble.role, Role::Leading(leader) if leader.is_established()),
         }
-    }
-}
-
-/// How often a leader of ours speaks, as a part of a tick: its silence is then noticed soon (see `zab::Cadence`).
-const PINGS_PER_TICK: u64 = 20;
-
-impl EnsembleSettings {
-    fn logs(&self) -> bool {
-        self.observers_sync || !self.observer
-    }
-
-    pub(super) fn init_ms(&self) -> u64 {
-        self.init_limit_ticks * self.tick_ms
-    }
-
-    pub(super) fn sync_ms(&self) -> u64 {
-        self.sync_limit_ticks * self.tick_ms
-    }
-
-    pub(super) fn dial_ms(&self) -> u64 {
-        self.connect_limit_ticks * self.tick_ms
-    }
-
-    pub(super) fn learner_limits(&self) -> LearnerLimits {
-        LearnerLimits {
-            timing: self.timing(),
-            field_bytes_max: self.field_bytes_max,
-            snap_syncs_max: self.snap_syncs_max,
-            diff_syncs_max: self.diff_syncs_max,
-        }
-    }
-
-    fn timing(&self) -> Timing {
-        Timing {
-            tick_ms: self.tick_ms,
-            init_ms: self.init_ms(),
-            sync_ms: self.sync_ms(),
-            ping_ms: (self.tick_ms / PINGS_PER_TICK).max(Replica::TICK_MS).min(self.tick_ms / 2),
-        }
-    }
-
-    fn mesh(&self) -> MeshSettings {
-        MeshSettings {
-            connect_timeout_ms: self.cnx_timeout_ms,
-            identify_timeout_ms: self.preamble_timeout_ms,
-            multi_address: self.multi_address,
-        }
-    }
-
-    /// What goes with NEWLEADER, and stands in `/zookeeper/config`.
-    pub(super) fn config_text(&self) -> String {
-        self.view.to_text()
     }
 }

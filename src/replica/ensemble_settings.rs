@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::base::{PeerAddress, ServerId};
-use crate::zab::ElectionSettings;
-use crate::zab::{Member, View};
+use super::Replica;
+use crate::base::{PeerAddress, ServerId, limits};
+use crate::zab::{ElectionSettings, LearnerLimits, Member, MeshSettings, Timing, View};
 
 /// The settings of a member. Who listens where, and how often binding is tried, is the driver's.
 #[derive(Clone, Debug)]
@@ -59,6 +59,12 @@ pub struct EnsembleSettings {
     pub observer_reconnect_delay_ms: u64,
     /// One that lost its leader waits this long at most before it looks for one (`observer.election.DelayMs`).
     pub observer_election_delay_ms: u64,
+    /// Voters serve observers on this port, and observers learn from voters there; `None` = from the leader
+    /// (`observerMasterPort`).
+    pub observer_master_port: Option<u16>,
+    /// Bytes of transactions that may wait behind the synchronization of an observer, as observer master
+    /// (`observerMaster.sizeLimit`).
+    pub observer_master_bytes_max: usize,
     /// Members may have several addresses; decides which preamble is sent (`multiAddress.enabled`).
     pub multi_address: bool,
     /// A disk without anything on it is that of a new member, which votes (`zookeeper.db.autocreate`). Without this it
@@ -78,5 +84,65 @@ impl EnsembleSettings {
     /// What this server calls itself on election ports.
     pub fn own_election_addresses(&self) -> Vec<PeerAddress> {
         self.own().election_addresses()
+    }
+}
+
+/// How often a leader of ours speaks, as a part of a tick: its silence is then noticed soon (see `zab::Cadence`).
+const PINGS_PER_TICK: u64 = 20;
+
+impl EnsembleSettings {
+    pub(super) fn logs(&self) -> bool {
+        self.observers_sync || !self.observer
+    }
+
+    pub(super) fn init_ms(&self) -> u64 {
+        self.init_limit_ticks * self.tick_ms
+    }
+
+    pub(super) fn sync_ms(&self) -> u64 {
+        self.sync_limit_ticks * self.tick_ms
+    }
+
+    pub(super) fn dial_ms(&self) -> u64 {
+        self.connect_limit_ticks * self.tick_ms
+    }
+
+    /// As leader; see [`EnsembleSettings::observer_limits`].
+    pub(super) fn learner_limits(&self) -> LearnerLimits {
+        LearnerLimits {
+            timing: self.timing(),
+            field_bytes_max: self.field_bytes_max,
+            snap_syncs_max: self.snap_syncs_max,
+            diff_syncs_max: self.diff_syncs_max,
+            backlog_bytes_max: limits::BACKLOG_BYTES_MAX,
+        }
+    }
+
+    /// As observer master.
+    pub(super) fn observer_limits(&self) -> LearnerLimits {
+        let backlog_bytes_max = self.observer_master_bytes_max.min(limits::BACKLOG_BYTES_MAX);
+        LearnerLimits { backlog_bytes_max, ..self.learner_limits() }
+    }
+
+    fn timing(&self) -> Timing {
+        Timing {
+            tick_ms: self.tick_ms,
+            init_ms: self.init_ms(),
+            sync_ms: self.sync_ms(),
+            ping_ms: (self.tick_ms / PINGS_PER_TICK).max(Replica::TICK_MS).min(self.tick_ms / 2),
+        }
+    }
+
+    pub(super) fn mesh(&self) -> MeshSettings {
+        MeshSettings {
+            connect_timeout_ms: self.cnx_timeout_ms,
+            identify_timeout_ms: self.preamble_timeout_ms,
+            multi_address: self.multi_address,
+        }
+    }
+
+    /// What goes with NEWLEADER, and stands in `/zookeeper/config`.
+    pub(super) fn config_text(&self) -> String {
+        self.view.to_text()
     }
 }

@@ -24,13 +24,15 @@ use crate::mail::metrics::{Basic, Counter};
 use crate::mail::{Answer, AnswerKind, Body, Changes, Entry, Past, Service, ToShard};
 use crate::session::Owner;
 use crate::snapshot::StreamReader;
-use crate::zab::{Learner, LearnerEffect, Summary};
+use crate::zab::{Learner, LearnerEffect, ObserverMaster};
 
 /// Lives on: the replication core of a learner.
 pub(super) struct Following {
-    learner: Learner,
-    link: LinkId,
-    dialling: Dialling,
+    pub(super) learner: Learner,
+    pub(super) link: LinkId,
+    pub(super) dialling: Dialling,
+    /// Observers learn from this server; `None` while it has not caught up, or if nobody asked for it.
+    pub(super) master: Option<Box<ObserverMaster>>,
     reader: Option<Box<StreamReader>>,
     snapshot_zxid: Zxid,
     /// The state in memory has another past than the disk: nothing is logged until it is published.
@@ -47,43 +49,17 @@ pub(super) struct Following {
     is_fuzzy: bool,
     digest_faults: u64,
     /// Sessions heard since the last ping, with their timeouts.
-    heard: BTreeMap<SessionId, i32>,
+    pub(super) heard: BTreeMap<SessionId, i32>,
     began: Instant,
 }
 
 impl Following {
-    pub(super) fn epoch(&self) -> i64 {
-        self.learner.epoch()
-    }
-
-    pub(super) fn leader(&self) -> ServerId {
-        self.learner.leader()
-    }
-}
-
-impl Replica {
-    pub(super) fn follow(&mut self, leader: ServerId, now: Now, out: &mut Effects) {
-        let last = self.last_proposed;
-        let Some(ensemble) = &mut self.ensemble else { return };
-        let settings = &ensemble.settings;
-        let summary = Summary {
-            accepted: ensemble.accepted_epoch,
-            current: ensemble.current_epoch,
-            last: if ensemble.is_dataless { Zxid::NONE } else { last },
-            config_version: settings.view.version,
-        };
-        let limits = (settings.init_ms(), settings.sync_ms());
-        let observes = settings.observer;
-        let learner = Learner::new(settings.me, leader, observes, summary, limits, settings.field_bytes_max, now.mono);
-        let to = settings.view.members.get(&leader).map(|member| member.quorum_addresses()).unwrap_or_default();
-        // An observer may have been told to let the others go first.
-        let delay_ms = if observes { settings.observer_reconnect_delay_ms } else { 0 };
-        let first = now.mono.plus_ms(ensemble.dice.below(delay_ms));
-        let dialling = Dialling::new(to, first, settings.dial_ms());
-        ensemble.role = Role::Following(Box::new(Following {
+    pub(super) fn new(learner: Learner, dialling: Dialling, now: Instant) -> Following {
+        Following {
             learner,
             link: LinkId(0), // Until the first attempt.
             dialling,
+            master: None,
             reader: None,
             snapshot_zxid: Zxid::ZERO,
             rebasing: false,
@@ -94,26 +70,31 @@ impl Replica {
             is_fuzzy: false,
             digest_faults: 0,
             heard: BTreeMap::new(),
-            began: now.mono,
-        }));
-        self.dial_when_due(now, out);
-    }
-
-    fn following(&mut self) -> Option<&mut Following> {
-        match &mut self.ensemble.as_mut()?.role {
-            Role::Following(following) => Some(following),
-            _ => None,
+            began: now,
         }
     }
 
-    fn dial_when_due(&mut self, now: Now, out: &mut Effects) {
-        let Some(ensemble) = &mut self.ensemble else { return };
-        let Role::Following(following) = &mut ensemble.role else { return };
-        if let Some((to, timeout_ms)) = following.dialling.take_due(now.mono) {
-            let link = ensemble.link_ids.next();
-            following.link = link;
-            self.use_for_leader(link);
-            out.peer.push(PeerEffect::Dial { link, to, timeout_ms });
+    pub(super) fn epoch(&self) -> i64 {
+        self.learner.epoch()
+    }
+
+    /// The leader, or an observer's master.
+    pub(super) fn leader(&self) -> ServerId {
+        self.learner.leader()
+    }
+
+    /// Of observers that learn from this server and are up to date.
+    pub(super) fn observer_count(&self) -> Option<u64> {
+        let master = self.master.as_ref()?;
+        Some(master.learners().reports().filter(|learner| learner.synced).count() as u64)
+    }
+}
+
+impl Replica {
+    pub(super) fn following(&mut self) -> Option<&mut Following> {
+        match &mut self.ensemble.as_mut()?.role {
+            Role::Following(following) => Some(following),
+            _ => None,
         }
     }
 
@@ -138,20 +119,10 @@ impl Replica {
         self.with_learner(now, out, |learner, effects| learner.on_bytes(bytes, now.mono, effects));
     }
 
-    /// The leader's process ended, or never listened: noticed at once, not by silence.
-    pub(super) fn on_leader_closed(&mut self, now: Now, out: &mut Effects) {
-        let delay_ms = self.ensemble.as_ref().map_or(0, |ensemble| ensemble.settings.leader_connect_delay_ms);
-        let Some(following) = self.following() else { return };
-        if !following.learner.is_dialling() {
-            self.leave_role("the connection to the leader is gone", now, out);
-        } else if !following.dialling.on_failed(now.mono, delay_ms) {
-            self.leave_role("the leader cannot be connected to", now, out);
-        }
-    }
-
     pub(super) fn tick_following(&mut self, now: Now, out: &mut Effects) {
         self.dial_when_due(now, out);
         self.with_learner(now, out, |learner, effects| learner.on_tick(now.mono, effects));
+        self.tick_observers(now, out);
     }
 
     /// What is durable here may be acknowledged, and a settling learner may be at the end of it.
@@ -192,8 +163,8 @@ impl Replica {
                     let heard: Vec<(SessionId, i32)> = std::mem::take(&mut following.heard).into_iter().collect();
                     self.with_learner(now, out, |learner, effects| learner.pong(zxid, &heard, effects));
                 }
-                LearnerEffect::Revalidated { session, valid } => self.on_revalidated(session, valid, out),
-                LearnerEffect::Synced => self.on_synced(out),
+                LearnerEffect::Revalidated { session, valid } => self.on_revalidated(session, valid, now, out),
+                LearnerEffect::Synced => self.on_synced(now, out),
                 LearnerEffect::Leave { why } => return self.leave_role(&why, now, out),
             }
         }
@@ -451,8 +422,9 @@ impl Replica {
         if let Some(ensemble) = &mut self.ensemble {
             match ensemble.uncommitted.pop_front() {
                 Some((first, record)) if first == zxid => {
-                    ensemble.history.push(zxid, record);
+                    ensemble.history.push(zxid, record.clone());
                     self.last_committed = zxid;
+                    self.inform_observers(zxid, &record, now, out);
                 }
                 _ => self.leave_role("the leader commits out of order", now, out),
             }
@@ -537,6 +509,7 @@ impl Replica {
         self.release_epoch(epoch, out);
         self.last_committed = self.last_committed.max(committed);
         self.serve_clients(Service::Everybody, out);
+        self.serve_observers(now);
     }
 
     /// An answer that waits for nothing but what is committed already.

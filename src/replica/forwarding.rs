@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::{Effects, Replica};
-use crate::base::{ErrorCode, Now, Origin, SessionId, Xid};
+use crate::base::{ErrorCode, LinkId, Now, Origin, SessionId, Xid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::Forwarded;
 use crate::mail::{AnswerKind, Body, Connect, Submit};
@@ -32,18 +32,39 @@ pub(super) struct Pending {
     pub refusal: Option<ErrorCode>,
 }
 
+/// Who waits for an answer of the leader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Asker {
+    Client(Origin),
+    /// An observer that learns from this server, for a client of its own.
+    Observer(LinkId),
+}
+
 /// A session's renewal that the leader is asked about.
 #[derive(Debug)]
 pub(super) struct Renewal {
-    pub origin: Origin,
+    pub asker: Asker,
     pub timeout_ms: i32,
+}
+
+/// A forwarded `sync`.
+#[derive(Debug)]
+pub(super) enum PendingSync {
+    /// What is answered with `body` once the leader has answered it.
+    Client {
+        session: SessionId,
+        origin: Origin,
+        xid: Xid,
+        body: Body,
+    },
+    Observer(LinkId),
 }
 
 /// Lives on: the replication core of a learner.
 #[derive(Default)]
 pub(super) struct Forwarding {
     writes: BTreeMap<SessionId, VecDeque<Pending>>,
-    syncs: VecDeque<(SessionId, Origin, Xid, Body)>,
+    syncs: VecDeque<PendingSync>,
     renewals: BTreeMap<SessionId, VecDeque<Renewal>>,
     /// Handshakes for sessions that are on their way into the log.
     held: BTreeMap<SessionId, Vec<Connect>>,
@@ -77,19 +98,20 @@ impl Forwarding {
         self.writes.remove(&session);
     }
 
-    /// What is answered with `body` once the leader has answered a sync.
-    pub(super) fn sync(&mut self, session: SessionId, origin: Origin, xid: Xid, body: Body) {
-        self.syncs.push_back((session, origin, xid, body));
+    /// A `sync` whose answer is to come.
+    pub(super) fn sync(&mut self, pending: PendingSync) {
+        self.syncs.push_back(pending);
     }
 
-    pub(super) fn take_sync(&mut self) -> Option<(Origin, Xid, Body)> {
-        let (_, origin, xid, body) = self.syncs.pop_front()?;
-        Some((origin, xid, body))
+    pub(super) fn take_sync(&mut self) -> Option<PendingSync> {
+        self.syncs.pop_front()
     }
 
     /// Whether anything this session asked of the leader is not back.
     pub(super) fn is_waiting(&self, session: SessionId) -> bool {
-        self.writes.contains_key(&session) || self.syncs.iter().any(|(asker, ..)| *asker == session)
+        let is_its =
+            |sync: &PendingSync| matches!(sync, PendingSync::Client { session: asker, .. } if *asker == session);
+        self.writes.contains_key(&session) || self.syncs.iter().any(is_its)
     }
 
     /// A handshake that has to wait until its session is in the log.
@@ -108,9 +130,9 @@ impl Forwarding {
     /// The session's client has come back by another connection than this one, whatever the leader says to that: what
     /// the one it left still has to say comes too late, behind what it may have asked through another member since.
     pub(super) fn is_left(&self, session: SessionId, origin: Origin) -> bool {
-        let asked = self.renewals.get(&session).and_then(VecDeque::back).map(|renewal| renewal.origin);
-        let held = self.held.get(&session).and_then(|held| held.last()).map(|connect| connect.origin);
-        held.or(asked).is_some_and(|latest| latest != origin)
+        let asked = self.renewals.get(&session).and_then(VecDeque::back).map(|renewal| renewal.asker);
+        let held = self.held.get(&session).and_then(|held| held.last()).map(|connect| Asker::Client(connect.origin));
+        held.or(asked).is_some_and(|latest| latest != Asker::Client(origin))
     }
 
     pub(super) fn take_renewal(&mut self, session: SessionId) -> Option<Renewal> {
@@ -134,7 +156,8 @@ impl Replica {
         let Submit { origin, session, xid, op, body, ids } = submit;
         let Some(ensemble) = &mut self.ensemble else { return };
         if op == OpCode::Sync {
-            ensemble.forwarding.sync(session, origin, xid, super::propose::sync_echo(&body));
+            let body = super::propose::sync_echo(&body);
+            ensemble.forwarding.sync(PendingSync::Client { session, origin, xid, body });
         } else {
             ensemble.forwarding.write(session, Pending { asker: Some(origin), xid, op, timeout_ms: 0, refusal });
         }
@@ -149,7 +172,7 @@ impl Replica {
         if connect.session != SessionId::NONE {
             let session = connect.session;
             let Some(ensemble) = &mut self.ensemble else { return };
-            ensemble.forwarding.renewal(session, Renewal { origin, timeout_ms });
+            ensemble.forwarding.renewal(session, Renewal { asker: Asker::Client(origin), timeout_ms });
             return self.with_learner(now, out, |learner, effects| learner.revalidate(session, timeout_ms, effects));
         }
         let session = self.session_ids.next();
@@ -174,9 +197,13 @@ impl Replica {
         self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));
     }
 
-    pub(super) fn on_revalidated(&mut self, session: SessionId, valid: bool, out: &mut Effects) {
+    pub(super) fn on_revalidated(&mut self, session: SessionId, valid: bool, now: Now, out: &mut Effects) {
         let Some(ensemble) = &mut self.ensemble else { return };
-        let Some(Renewal { origin, timeout_ms }) = ensemble.forwarding.take_renewal(session) else { return };
+        let Some(Renewal { asker, timeout_ms }) = ensemble.forwarding.take_renewal(session) else { return };
+        let origin = match asker {
+            Asker::Client(origin) => origin,
+            Asker::Observer(link) => return self.observer_renewed(link, session, timeout_ms, valid, now, out),
+        };
         if !valid || !self.sessions.contains(session) {
             return self.answer_now(origin, AnswerKind::Refused, out);
         }
@@ -185,10 +212,14 @@ impl Replica {
         self.answer_now(origin, AnswerKind::Granted { session, timeout_ms }, out);
     }
 
-    pub(super) fn on_synced(&mut self, out: &mut Effects) {
+    pub(super) fn on_synced(&mut self, now: Now, out: &mut Effects) {
         let Some(ensemble) = &mut self.ensemble else { return };
-        if let Some((origin, xid, body)) = ensemble.forwarding.take_sync() {
-            self.answer_now(origin, AnswerKind::Reply { xid, error: None, body }, out);
+        match ensemble.forwarding.take_sync() {
+            Some(PendingSync::Client { origin, xid, body, .. }) => {
+                self.answer_now(origin, AnswerKind::Reply { xid, error: None, body }, out);
+            }
+            Some(PendingSync::Observer(link)) => self.observer_synced(link, now, out),
+            None => {}
         }
     }
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::ensemble::Role;
-use super::{Effects, EpochFile, Replica};
+use super::{Effects, EpochFile, PeerEffect, Replica};
 use crate::base::{ErrorCode, Id, LinkId, Now, Origin, ServerId, SessionId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Revalidated};
@@ -31,6 +31,7 @@ impl Replica {
             accepted: ensemble.accepted_epoch,
             current: ensemble.current_epoch,
             last,
+            has_oracle: settings.election.has_oracle,
         };
         let leader = Leader::new(elected, settings.view.clone(), settings.learner_limits(), now.mono, &mut effects);
         ensemble.role = Role::Leading(Box::new(leader));
@@ -51,11 +52,6 @@ impl Replica {
             hear(leader, &mut effects);
             self.on_leader_effects(effects, now, out);
         }
-    }
-
-    pub(super) fn on_learner_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
-        self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
-        self.with_leader(now, out, |leader, effects| leader.commit(effects));
     }
 
     pub(super) fn on_voter_looks(&mut self, voter: ServerId, now: Now, out: &mut Effects) {
@@ -98,6 +94,7 @@ impl Replica {
                         ensemble.history.push(zxid, record);
                     }
                 }
+                LeaderEffect::AskOracle => out.peer.push(PeerEffect::AskOracle),
                 LeaderEffect::Disloyal => self.watch.metrics.count(Counter::QuitLeadingDueToDisloyalVoter),
                 LeaderEffect::Abdicate { why } => return self.leave_role(&why, now, out),
             }

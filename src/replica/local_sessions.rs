@@ -11,6 +11,7 @@
 //!
 //! Source: ZK: QuorumZooKeeperServer.checkUpgradeSession, LearnerSessionTracker, LeaderSessionTracker.
 
+use super::forwarding::PendingSync;
 use super::{Effects, Replica};
 use crate::base::{ErrorCode, Now, Origin, SessionId, Xid};
 use crate::codec::opcode::OpCode;
@@ -122,7 +123,7 @@ impl Replica {
         match &mut self.ensemble {
             Some(ensemble) if ensemble.forwarding.is_waiting(session) => {
                 // The leader answers a sync behind all that was asked before it.
-                ensemble.forwarding.sync(session, origin, xid, Body::None);
+                ensemble.forwarding.sync(PendingSync::Client { session, origin, xid, body: Body::None });
                 let mut body = Vec::new();
                 Writer(&mut body).string("/");
                 let request = Forwarded { session, cxid: xid, op: OpCode::Sync.code(), body: body.into() };

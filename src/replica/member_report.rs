@@ -25,9 +25,9 @@ impl Ensemble {
             Role::Leading(leader) => (Some(leading(leader, now)), leader.outstanding_count() as u64),
             _ => (None, self.forwarding.outstanding_count() as u64),
         };
-        let leader = match &self.role {
-            Role::Following(following) => Some(following.leader()),
-            _ => None,
+        let (leader, observers) = match &self.role {
+            Role::Following(following) => (Some(following.leader()), following.observer_count()),
+            _ => (None, None),
         };
         MemberReport {
             peer_state,
@@ -35,6 +35,7 @@ impl Ensemble {
             quorum_size: self.settings.view.voters().count() as u64,
             election_ms: self.election_ms,
             leader,
+            observers,
             observes: self.settings.observer,
             sessions: Vec::new(),
             pending_proposals,

@@ -7,8 +7,8 @@ use bytes::Bytes;
 
 use super::tests::{at, booted};
 use super::*;
-use crate::base::{LinkId, PeerAddress, ServerId, WallMs, Xid};
-use crate::codec::peer::{AckEpoch, LeaderInfo, PROTOCOL_VERSION, Packet, PacketKind, cut};
+use crate::base::{ConnId, LinkId, PeerAddress, ServerId, WallMs, Xid};
+use crate::codec::peer::{AckEpoch, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, cut};
 use crate::codec::txn::{self, Txn, TxnHeader};
 use crate::journal::DiskEffect;
 
@@ -25,6 +25,9 @@ pub struct Rig {
     pub disk: Disk,
     pub stretches: Vec<StretchEffect>,
     pub mail: Vec<ToShard>,
+    /// Whoever is sent something takes it at once.
+    pub drains: bool,
+    accepted: u64,
 }
 
 /// Of every member in these tests.
@@ -80,6 +83,8 @@ impl Rig {
             disk: Disk::default(),
             stretches: Vec::new(),
             mail: Vec::new(),
+            drains: true,
+            accepted: 1001,
         };
         rig.turn(|_, _, out| *out = effects);
         rig
@@ -105,10 +110,12 @@ impl Rig {
                 PeerEffect::Dial { to, .. } if to.iter().all(|at| at.port == ELECTION_PORT) => {}
                 PeerEffect::Dial { link, to, .. } => self.dials.push((link, to)),
                 PeerEffect::Send { link, bytes } => self.sent.entry(link).or_default().extend_from_slice(&bytes),
+                PeerEffect::TellDrained { .. } if !self.drains => {}
                 PeerEffect::TellDrained { link } => {
                     self.take(&mut |replica, now, out| replica.on_peer(PeerNews::Drained { link }, now, out));
                 }
                 PeerEffect::Close { link } => self.closed.push(link),
+                PeerEffect::AskOracle => panic!("there is no oracle"),
                 PeerEffect::WriteEpoch { file, epoch } => {
                     self.epochs.push((file, epoch));
                     let news = PeerNews::EpochWritten { file, epoch };
@@ -172,8 +179,16 @@ impl Rig {
     }
 
     pub fn say(&mut self, link: LinkId, packet: &Packet) {
-        let bytes = packet.to_bytes();
-        self.turn(|replica, now, out| replica.on_peer(PeerNews::Bytes { link, bytes: &bytes }, now, out));
+        self.hear(link, &packet.to_bytes());
+    }
+
+    pub fn hear(&mut self, link: LinkId, bytes: &[u8]) {
+        self.turn(|replica, now, out| replica.on_peer(PeerNews::Bytes { link, bytes }, now, out));
+    }
+
+    /// As [`Rig::sent`], not only packets.
+    pub fn sent_raw(&mut self, link: LinkId) -> Vec<u8> {
+        self.sent.remove(&link).unwrap_or_default()
     }
 
     /// What was sent on a link since the last look.
@@ -197,6 +212,15 @@ impl Rig {
 
     pub fn lost(&mut self, link: LinkId) {
         self.turn(|replica, now, out| replica.on_peer(PeerNews::Closed { link }, now, out));
+    }
+
+    /// Somebody connects to one of our ports.
+    pub fn accepted(&mut self, port: PeerPort) -> LinkId {
+        let link = LinkId(self.accepted);
+        self.accepted += 2;
+        let from = "127.0.0.1:9".parse().unwrap();
+        self.turn(|replica, now, out| replica.on_peer(PeerNews::Accepted { link, port, from }, now, out));
+        link
     }
 
     /// Leads the member, which has just dialled, up to where it is told how to synchronize. Returns its link and what it
@@ -250,7 +274,17 @@ impl Rig {
     }
 }
 
-/// What a learner says of itself in ACKEPOCH.
+/// What a learner says first, with the epoch it has promised.
+pub fn hello(kind: PacketKind, server: i64, accepted: i64) -> Packet {
+    let info = LearnerInfo { server: ServerId(server), protocol_version: PROTOCOL_VERSION, config_version: 0 };
+    Packet::with(kind, Zxid::begin_of(accepted), info.encode())
+}
+
+/// And second.
 pub fn promise(last: i64, current: i32) -> Packet {
     Packet::with(PacketKind::AckEpoch, Zxid(last), AckEpoch { current_epoch: current }.encode())
+}
+
+pub fn origin(slot: u32) -> Origin {
+    Origin { shard: ShardId(0), conn: ConnId { slot, generation: 1 } }
 }

@@ -28,6 +28,9 @@ mod hearing;
 mod history;
 mod leading;
 mod local_sessions;
+mod mastering;
+#[cfg(test)]
+mod mastering_tests;
 mod member_report;
 #[cfg(test)]
 mod member_rig;

@@ -107,7 +107,7 @@ fn what_an_observer_that_does_not_log_is_sent_as_a_whole_is_on_disk() {
     while tree.snapshot_next(4096, &mut |node| writer.node(node)) {}
     rig.say(link, &Packet::bare(PacketKind::Snap, Zxid(ONE + 4)));
     for bytes in writer.finish() {
-        rig.turn(|replica, now, out| replica.on_peer(PeerNews::Bytes { link, bytes: &bytes }, now, out));
+        rig.hear(link, &bytes);
     }
     rig.finish(link, 1);
     assert_eq!(rig.disk.snapshots.keys().last(), Some(&Zxid(ONE + 4)));
@@ -133,4 +133,15 @@ fn an_observer_that_logs_has_on_disk_what_it_has_in_memory() {
     rig.lost(link);
     rig.elect(2);
     assert_eq!(rig.greet(2).1, promise(ONE + 5, 1));
+}
+
+#[test]
+fn an_observer_takes_every_transaction_once_and_leaves_when_one_is_missing() {
+    let mut rig = Rig::new(observer());
+    let link = rig.follow(1, 1, 5);
+    rig.commit(link, ONE + 5); // A master may say twice what it synchronized with.
+    assert_eq!((rig.logged, rig.replica.last_committed()), (5, Zxid(ONE + 5)));
+    rig.commit(link, ONE + 7);
+    assert_eq!(rig.closed, [link]);
+    assert_eq!(rig.replica.last_committed(), Zxid(ONE + 5));
 }

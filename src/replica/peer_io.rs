@@ -9,11 +9,13 @@ use bytes::Bytes;
 
 use crate::base::{LinkId, PeerAddress};
 
-/// The two listeners of a member (`server.N=host:quorumPort:electionPort`).
+/// The listeners of a member (`server.N=host:quorumPort:electionPort`, `observerMasterPort`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PeerPort {
     Election,
     Quorum,
+    /// Of a voter, for observers to learn from it while it follows.
+    Observers,
 }
 
 /// The two numbers a member keeps beside its data (ZK: `acceptedEpoch`, `currentEpoch`).
@@ -37,6 +39,8 @@ pub enum PeerEffect {
     TellDrained { link: LinkId },
     /// Send what is queued, then close. No news of the link follows.
     Close { link: LinkId },
+    /// Ask the oracle; answered by [`PeerNews::OracleSays`].
+    AskOracle,
     /// Make the number durable under its file's name (written aside, synced, renamed, directory synced). Answered
     /// by [`PeerNews::EpochWritten`]; a failure is `Replica::on_disk_failed`.
     WriteEpoch { file: EpochFile, epoch: i64 },
@@ -69,5 +73,9 @@ pub enum PeerNews<'a> {
     EpochWritten {
         file: EpochFile,
         epoch: i64,
+    },
+    /// Whether this one of two voters may go on without the other.
+    OracleSays {
+        yes: bool,
     },
 }

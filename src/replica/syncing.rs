@@ -18,20 +18,31 @@ const NODES_PER_SLICE: usize = 4096;
 
 impl Replica {
     /// Lets the learners' links hear something and carries out what they say. With the last commit.
-    fn with_learners(
+    pub(super) fn with_learners(
         &mut self,
         now: Now,
         out: &mut Effects,
         hear: impl FnOnce(&mut Learners, Zxid, &mut Vec<MasterEffect>),
     ) {
         let Some(ensemble) = &mut self.ensemble else { return };
-        if let Role::Leading(leader) = &mut ensemble.role {
-            let (committed, mut effects) = (leader.last_committed(), Vec::new());
-            hear(leader.learners_mut(), committed, &mut effects);
-            for effect in effects {
-                self.on_master_effect(effect, now, out);
-            }
-        }
+        let (committed, learners) = match &mut ensemble.role {
+            Role::Leading(leader) => (leader.last_committed(), leader.learners_mut()),
+            Role::Following(following) => match &mut following.master {
+                Some(master) => (master.last_committed(), master.learners_mut()),
+                None => return,
+            },
+            Role::Resting | Role::Looking => return,
+        };
+        let mut effects = Vec::new();
+        hear(learners, committed, &mut effects);
+        self.on_master_effects(effects, now, out);
+    }
+
+    /// To the leader if this server leads, else to the observer master it is.
+    pub(super) fn on_learner_bytes(&mut self, link: LinkId, bytes: &[u8], now: Now, out: &mut Effects) {
+        self.with_leader(now, out, |leader, effects| leader.on_bytes(link, bytes, now.mono, effects));
+        self.with_leader(now, out, |leader, effects| leader.commit(effects));
+        self.with_master(now, out, |master, effects| master.on_bytes(link, bytes, now.mono, effects));
     }
 
     pub(super) fn on_learner_closed(&mut self, link: LinkId, now: Now, out: &mut Effects) {
@@ -41,6 +52,12 @@ impl Replica {
 
     pub(super) fn on_learner_drained(&mut self, link: LinkId, now: Now, out: &mut Effects) {
         self.with_learners(now, out, |learners, _, effects| learners.on_drained(link, now.mono, effects));
+    }
+
+    pub(super) fn on_master_effects(&mut self, effects: Vec<MasterEffect>, now: Now, out: &mut Effects) {
+        for effect in effects {
+            self.on_master_effect(effect, now, out);
+        }
     }
 
     pub(super) fn on_master_effect(&mut self, effect: MasterEffect, now: Now, out: &mut Effects) {
@@ -53,10 +70,17 @@ impl Replica {
                 self.synchronize(link, peer, now, out);
             }
             MasterEffect::ReadOn { link } => out.stretches.push(StretchEffect::ReadOn { link }),
+            MasterEffect::Request { link, request, ids } if self.is_observer_master() => {
+                self.relay_request(link, &request, &ids, now, out);
+            }
             MasterEffect::Request { link, request, ids } => self.on_forwarded(link, request, ids, now, out),
+            MasterEffect::Revalidate { link, session, timeout_ms } if self.is_observer_master() => {
+                self.relay_renewal(link, session, timeout_ms, now, out);
+            }
             MasterEffect::Revalidate { link, session, timeout_ms } => {
                 self.on_revalidate(link, session, timeout_ms, now, out);
             }
+            MasterEffect::Heard { sessions } if self.is_observer_master() => self.relay_heard(sessions),
             MasterEffect::Heard { sessions } => {
                 let heard = self.hearing.now();
                 for (session, timeout_ms) in sessions {
@@ -213,11 +237,10 @@ impl Replica {
     fn let_follow(&mut self, link: LinkId, bytes: Bytes, through: Zxid, now: Now, out: &mut Effects) {
         let Some(ensemble) = &self.ensemble else { return };
         let config = ensemble.settings.config_text();
-        self.with_leader(now, out, |leader, effects| {
-            if !bytes.is_empty() {
-                leader.learners_mut().feed(link, bytes, effects);
-            }
-            leader.follow(link, through, through, &config, effects);
-        });
+        if !bytes.is_empty() {
+            self.with_learners(now, out, |learners, _, effects| learners.feed(link, bytes, effects));
+        }
+        self.with_leader(now, out, |leader, effects| leader.follow(link, through, through, &config, effects));
+        self.with_master(now, out, |master, effects| master.follow(link, through, &config, effects));
     }
 }

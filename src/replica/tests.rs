@@ -133,6 +133,8 @@ pub(super) fn member() -> EnsembleSettings {
         observers_sync: true,
         observer_reconnect_delay_ms: 0,
         observer_election_delay_ms: 0,
+        observer_master_port: None,
+        observer_master_bytes_max: 32 << 20,
         multi_address: false,
         field_bytes_max: 1 << 20,
     }

@@ -37,6 +37,7 @@ pub fn ensemble_settings(config: &Config) -> Option<EnsembleSettings> {
         election: ElectionSettings {
             notification_interval_min_ms: u64::from(quorum.min_notification_interval_ms),
             notification_interval_max_ms: u64::from(quorum.max_notification_interval_ms),
+            has_oracle: quorum.oracle_path.is_some(),
             ..ElectionSettings::default()
         },
         epoch_wait_ms_max: quorum.max_time_to_wait_for_epoch_ms.map(u64::from),
@@ -52,6 +53,8 @@ pub fn ensemble_settings(config: &Config) -> Option<EnsembleSettings> {
         observers_sync: quorum.sync_enabled,
         observer_reconnect_delay_ms: quorum.observer_reconnect_delay_ms,
         observer_election_delay_ms: quorum.observer_election_delay_ms,
+        observer_master_port: quorum.observer_master_port,
+        observer_master_bytes_max: quorum.observer_master_size_limit_bytes as usize,
         trust_empty: config.journal.db_autocreate,
         multi_address: quorum.multi_address_enabled,
         field_bytes_max: config.client.jute_max_buffer_bytes.saturating_add(config.client.jute_max_buffer_extra_bytes)
@@ -74,10 +77,23 @@ pub fn peer_setup(config: &Config) -> Option<PeerSetup> {
             }
         }
     }
+    // Observers of ours and of others learn from voters there.
+    if let (Some(number), Role::Participant) =
+        (config.quorum.observer_master_port, ensemble.members[&ensemble.my_id].role)
+    {
+        let hosts: Vec<Option<String>> = listen.iter().map(|door| door.host.clone()).collect();
+        for host in hosts {
+            let door = PeerListen { port: PeerPort::Observers, host, number };
+            if !listen.contains(&door) {
+                listen.push(door);
+            }
+        }
+    }
     Some(PeerSetup {
         listen,
         bind_attempts: config.quorum.election_port_bind_retry,
         keepalive: config.quorum.tcp_keep_alive,
+        oracle: config.quorum.oracle_path.clone(),
     })
 }
 
@@ -198,6 +214,20 @@ mod tests {
                 door(PeerPort::Quorum, 2890),
             ]
         );
+    }
+
+    #[test]
+    fn a_voter_serves_observers_where_it_serves_learners_and_an_observer_serves_nobody() {
+        let config = config(&format!("{THREE}observerMasterPort=2191\nobserverMaster.sizeLimit=5000\n"));
+        let settings = ensemble_settings(&config).unwrap();
+        assert_eq!((settings.observer_master_port, settings.observer_master_bytes_max), (Some(2191), 5000));
+        let door = PeerListen { port: PeerPort::Observers, host: Some("2001:db8::2".into()), number: 2191 };
+        assert_eq!(peer_setup(&config).unwrap().listen.last(), Some(&door));
+        assert_eq!(peer_setup(&config).unwrap().listen.len(), 3);
+        let text = "observerMasterPort=2191\nserver.1=a:1:2\nserver.2=b:1:2:observer\nserver.3=c:1:2\n";
+        let config = self::config(text);
+        assert_eq!(ensemble_settings(&config).unwrap().observer_master_port, Some(2191));
+        assert!(peer_setup(&config).unwrap().listen.iter().all(|door| door.port != PeerPort::Observers));
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::journal_thread::JournalThread;
 use super::machines::{ReplicaMachine, ShardMachine};
 use super::mailbox::{Inbox, Wake, mailbox};
 use super::net::Net;
-use super::peers::{self, BindError, PeerListen, Peers, RETRY_PAUSE_MS, Resolver, Unbound, bind_all};
+use super::peers::{self, BindError, Oracle, PeerListen, Peers, RETRY_PAUSE_MS, Resolver, Unbound, bind_all};
 use super::placement::{self, Place, Queues};
 use super::probe;
 use super::signals::{StopSignals, Woken};
@@ -62,6 +62,8 @@ pub struct PeerSetup {
     pub bind_attempts: u32,
     /// SO_KEEPALIVE on connections between members (`tcpKeepAlive`).
     pub keepalive: bool,
+    /// The file that says whether this one of two voters may go on without the other (`oraclePath`).
+    pub oracle: Option<PathBuf>,
 }
 
 /// The machines as the boot made them.
@@ -277,6 +279,7 @@ struct PeerSeat {
     doors: Doors,
     resolver: Resolver,
     stretches: Stretches,
+    oracle: Option<Oracle>,
     keepalive: bool,
 }
 
@@ -364,7 +367,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
         if let Some(peers) = &setup.peers {
             let resolver = Resolver::start(wakes[replica_at].clone())?;
             let stretches = Stretches::start(dirs, wakes[replica_at].clone())?;
-            seats[replica_at].peers = Some(PeerSeat { doors, resolver, stretches, keepalive: peers.keepalive });
+            let path = peers.oracle.clone();
+            let oracle = path.map(|path| Oracle::start(path, wakes[replica_at].clone())).transpose()?;
+            seats[replica_at].peers = Some(PeerSeat { doors, resolver, stretches, oracle, keepalive: peers.keepalive });
         }
         Ok(Plan { stop, seats })
     }
@@ -401,7 +406,7 @@ async fn run<S: ShardMachine, R: ReplicaMachine>(seat: Seat<S, R>, stop: Arc<Sto
     if let (Some(seat), Some((_, _, _, settings, _, _))) = (seat.peers, &seat.replica) {
         let epochs = Rc::new(EpochPort::default());
         spawn(write_epochs(epochs.clone(), settings.dirs.snapshot_folder().to_path_buf()), queues.chores);
-        peers = Some(Peers::new(seat.doors, seat.resolver, epochs, seat.keepalive));
+        peers = Some(Peers::new(seat.doors, seat.resolver, epochs, seat.oracle, seat.keepalive));
         stretches = Some(seat.stretches);
     }
     if let Some((machine, from_shards, to_shards, settings, journal, effects)) = seat.replica {

@@ -37,6 +37,8 @@ pub struct ElectionSettings {
     pub notification_interval_min_ms: u64,
     /// The longest (`fastleader.maxNotificationInterval`).
     pub notification_interval_max_ms: u64,
+    /// There is an oracle, which counts while there are two voters (`oraclePath`).
+    pub has_oracle: bool,
 }
 
 impl Default for ElectionSettings {
@@ -45,6 +47,7 @@ impl Default for ElectionSettings {
             finalize_wait_ms: 200,
             notification_interval_min_ms: 200,
             notification_interval_max_ms: 60_000,
+            has_oracle: false,
         }
     }
 }
@@ -58,6 +61,8 @@ pub enum ElectionEffect {
     ConnectAll,
     /// The role is now [`Election::state`]. `epoch` is the vote's, not yet the one agreed upon with the leader.
     Decided { leader: ServerId, epoch: i64 },
+    /// The other one of two voters cannot be heard, or leads alone: ask the oracle, then [`Election::on_oracle`].
+    AskOracle,
     /// While this server leads, a voter says that it looks for a leader (ZK: Leader.reportLookingSid; the
     /// "disloyal voter" of `leader.maxTimeToWaitForEpoch`).
     VoterLooks { voter: ServerId },
@@ -373,9 +378,14 @@ impl Election {
         if self.agrees_a_quorum(&self.established, &ballot) && self.is_leader_of(&self.established, &vote) {
             self.round = vote.election_epoch;
             self.decide(vote, out);
-        } else if self.decide_at.is_some() {
-            // A vote of this round may have been the last one waited for, or have left the quorum.
-            self.weigh(false, now, out);
+        } else {
+            if self.decide_at.is_some() {
+                // A vote of this round may have been the last one waited for, or have left the quorum.
+                self.weigh(false, now, out);
+            }
+            if said.state == PeerState::Leading {
+                self.ask_oracle(out);
+            }
         }
     }
 
@@ -422,6 +432,34 @@ impl Election {
         self.say_again_at = now.plus_ms(self.interval_ms);
         self.broadcast(out);
         out.push(ElectionEffect::ConnectAll);
+        self.ask_oracle(out);
+    }
+
+    fn ask_oracle(&self, out: &mut Vec<ElectionEffect>) {
+        if self.settings.has_oracle && self.view.is_voter(self.me) && self.view.voters().count() == 2 {
+            out.push(ElectionEffect::AskOracle);
+        }
+    }
+
+    /// What the oracle says while there is no quorum: yes, this one of two voters leads, without the other; no, it does
+    /// not, and the other does if it says so. ZK: FastLeaderElection.receivedLeadingNotification, QuorumOracleMaj.
+    pub fn on_oracle(&mut self, yes: bool, out: &mut Vec<ElectionEffect>) {
+        if self.state != PeerState::Looking || self.round == 0 {
+            return;
+        }
+        if yes {
+            if self.proposal.leader == self.me && !self.is_data_less() {
+                self.decide(self.proposal, out);
+            }
+            return;
+        }
+        let leads = |(voter, ballot): (&ServerId, &Ballot)| {
+            (ballot.state == PeerState::Leading && ballot.vote.leader == *voter).then_some(ballot.vote)
+        };
+        if let Some(vote) = self.established.iter().find_map(leads) {
+            self.round = vote.election_epoch;
+            self.decide(vote, out);
+        }
     }
 
     /// Leader and followers are in step: from now on the vote tells the epoch they are in, so that a joiner sees the

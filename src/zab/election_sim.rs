@@ -339,7 +339,7 @@ impl World {
             match effect {
                 ElectionEffect::Send { to, bytes } => mesh.send(to, bytes, now, &mut node.ids, &mut effects),
                 ElectionEffect::ConnectAll => mesh.connect_all(now, &mut node.ids, &mut effects),
-                ElectionEffect::VoterLooks { .. } => {}
+                ElectionEffect::VoterLooks { .. } | ElectionEffect::AskOracle => {}
                 ElectionEffect::Decided { leader, .. } => {
                     mesh.set_looking(false);
                     assert_eq!(election.vote().leader, leader);

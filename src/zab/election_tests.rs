@@ -472,3 +472,68 @@ fn the_electors_of_a_leader_are_those_who_voted_for_it() {
     assert_eq!((booth.decided(), booth.election.state()), (Some(5), Leading));
     assert_eq!(booth.election.electors(), [1, 3, 5].map(ServerId).into());
 }
+
+fn with_oracle(me: i64, voters: &[i64]) -> Booth {
+    let now = Instant(1_000_000);
+    let settings = ElectionSettings { has_oracle: true, ..ElectionSettings::default() };
+    let election = Election::new(ServerId(me), Arc::new(view_of(voters, &[])), settings, now);
+    let mut booth = Booth { election, now, out: Vec::new() };
+    booth.look(7, 1);
+    booth
+}
+
+impl Booth {
+    fn asks_oracle(&self) -> bool {
+        self.out.contains(&ElectionEffect::AskOracle)
+    }
+
+    fn oracle(&mut self, yes: bool) -> Option<i64> {
+        self.out.clear();
+        self.election.on_oracle(yes, &mut self.out);
+        self.decided()
+    }
+}
+
+#[test]
+fn one_of_two_voters_is_elected_by_the_oracle_when_the_other_says_nothing() {
+    let mut booth = with_oracle(1, &[1, 2]);
+    assert!(!booth.asks_oracle(), "the other one has not had the time to say anything");
+    booth.wait(200);
+    assert!(booth.asks_oracle());
+    assert_eq!(booth.oracle(false), None);
+    booth.wait(400);
+    assert!(booth.asks_oracle(), "each time it says everything again");
+    assert_eq!((booth.oracle(true), booth.election.state()), (Some(1), Leading));
+    assert_eq!(booth.oracle(true), None, "once");
+    // A third one would have to be asked instead.
+    let mut booth = with_oracle(1, &[1, 2, 3]);
+    booth.wait(200);
+    assert!(!booth.asks_oracle());
+}
+
+#[test]
+fn the_other_voter_that_leads_alone_is_followed_when_the_oracle_says_no() {
+    let mut booth = with_oracle(1, &[1, 2]);
+    booth.hear(2, says(Leading, 2, 9, 4, 1));
+    assert!(booth.asks_oracle() && booth.decided().is_none());
+    assert_eq!(booth.oracle(true), Some(1), "then that one is wrong");
+    let mut booth = with_oracle(1, &[1, 2]);
+    booth.hear(2, says(Leading, 2, 9, 4, 1));
+    assert_eq!((booth.oracle(false), booth.election.state(), booth.election.round()), (Some(2), Following, 4));
+    // Not one that only follows.
+    let mut booth = with_oracle(1, &[1, 2]);
+    booth.hear(2, says(Following, 1, 9, 4, 1));
+    assert!(!booth.asks_oracle());
+    assert_eq!(booth.oracle(false), None);
+}
+
+/// A server that knows nothing must not lead, whatever the oracle says.
+#[test]
+fn the_oracle_elects_nobody_without_data() {
+    let mut booth = with_oracle(1, &[1, 2]);
+    booth.look(-1, 0);
+    booth.wait(200);
+    assert_eq!(booth.oracle(true), None);
+    booth.hear(2, says(Leading, 2, 9, 4, 1));
+    assert_eq!(booth.oracle(false), Some(2));
+}

@@ -10,13 +10,27 @@ use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, Packet
 pub const TIMING: Timing = Timing { tick_ms: 100, init_ms: 1000, sync_ms: 500, ping_ms: 50 };
 
 pub fn limits(timing: Timing) -> LearnerLimits {
-    LearnerLimits { timing, field_bytes_max: 1 << 20, snap_syncs_max: 10, diff_syncs_max: 100 }
+    LearnerLimits {
+        timing,
+        field_bytes_max: 1 << 20,
+        snap_syncs_max: 10,
+        diff_syncs_max: 100,
+        backlog_bytes_max: 1 << 20,
+    }
 }
 
 /// A server with no history, elected by itself and `by`.
 pub fn elected(me: i64, by: &[i64]) -> Elected {
     let by: BTreeSet<ServerId> = by.iter().copied().chain([me]).map(ServerId).collect();
-    Elected { me: ServerId(me), by, epoch_wait_ms_max: None, accepted: 0, current: 0, last: Zxid::ZERO }
+    Elected {
+        me: ServerId(me),
+        by,
+        epoch_wait_ms_max: None,
+        accepted: 0,
+        current: 0,
+        last: Zxid::ZERO,
+        has_oracle: false,
+    }
 }
 
 fn at(ms: u64) -> Instant {
@@ -154,4 +168,121 @@ fn a_leader_whose_epoch_is_decided_does_not_care_who_looks() {
         say(&mut leader, server as u64, &packet, at(0));
     }
     assert!(!gives_up(&mut leader, 2, 500));
+}
+
+/// One of two voters, which has an oracle.
+fn lone_voter() -> Leader {
+    let elected = Elected { has_oracle: true, ..elected(1, &[]) };
+    Leader::new(elected, view_of(&[1, 2], &[3]).into(), limits(TIMING), at(0), &mut Vec::new())
+}
+
+fn asks(out: &[LeaderEffect]) -> bool {
+    out.iter().any(|effect| matches!(effect, LeaderEffect::AskOracle))
+}
+
+/// Lets time pass until the oracle is asked, and answers.
+fn oracle(leader: &mut Leader, ms: u64, yes: bool) -> Vec<LeaderEffect> {
+    let mut out = Vec::new();
+    leader.on_tick(at(ms), &mut out);
+    assert!(asks(&out), "{out:?}");
+    leader.on_tick(at(ms + TIMING.ping_ms), &mut out);
+    assert_eq!(
+        out.iter().filter(|effect| matches!(effect, LeaderEffect::AskOracle)).count(),
+        1,
+        "one question at a time"
+    );
+    out.clear();
+    leader.on_oracle(yes, at(ms + TIMING.ping_ms), &mut out);
+    out
+}
+
+/// Leads alone, by the oracle's grace.
+fn established_alone() -> Leader {
+    let mut leader = lone_voter();
+    assert!(matches!(oracle(&mut leader, 0, true)[..], [LeaderEffect::Promise { epoch: 1 }]));
+    leader.on_promised(at(100), &mut Vec::new());
+    assert!(matches!(oracle(&mut leader, 100, true)[..], [LeaderEffect::Adopt { epoch: 1 }]));
+    leader.on_adopted(at(200), &mut Vec::new());
+    assert!(matches!(oracle(&mut leader, 200, true)[..], [LeaderEffect::Established { epoch: 1 }]));
+    leader
+}
+
+#[test]
+fn one_of_two_voters_leads_alone_as_long_as_the_oracle_says_so() {
+    let mut leader = established_alone();
+    // What was durable when the oracle was asked is committed by its yes, and nothing more.
+    let mut out = Vec::new();
+    let record = |text: &'static str| bytes::Bytes::from_static(text.as_bytes());
+    leader.propose(Zxid(1 << 32 | 1), record("one"), &mut out);
+    assert!(!asks(&out), "it is not even ours yet");
+    leader.on_own_durable(Zxid(1 << 32 | 1), &mut out);
+    assert!(asks(&out));
+    leader.propose(Zxid(1 << 32 | 2), record("two"), &mut out);
+    leader.on_own_durable(Zxid(1 << 32 | 2), &mut out);
+    out.clear();
+    leader.on_oracle(true, at(300), &mut out);
+    let committed = |out: &[LeaderEffect]| -> Vec<i64> {
+        let zxids = out.iter().filter_map(|effect| match effect {
+            LeaderEffect::Commit { zxid, .. } => Some(zxid.0 & 0xff),
+            _ => None,
+        });
+        zxids.collect()
+    };
+    assert_eq!(committed(&out), [1]);
+    assert_eq!(committed(&oracle(&mut leader, 400, true)), [2]);
+    // An observer changes nothing.
+    join(&mut leader, 3, PacketKind::ObserverInfo);
+    begin(&mut leader, 3, SyncKind::Diff);
+    // It has to be asked even if nothing is written.
+    let said = oracle(&mut leader, 1_400, false);
+    assert!(matches!(said[..], [LeaderEffect::Abdicate { .. }]), "{said:?}");
+    out.clear();
+    leader.on_oracle(true, at(1_500), &mut out);
+    leader.on_tick(at(2_000), &mut out);
+    assert!(out.is_empty(), "it is over: {out:?}");
+}
+
+#[test]
+fn a_no_before_the_epoch_is_established_only_keeps_it_waiting() {
+    let mut leader = lone_voter();
+    assert!(oracle(&mut leader, 0, false).is_empty());
+    assert!(matches!(oracle(&mut leader, 200, true)[..], [LeaderEffect::Promise { .. }]));
+}
+
+#[test]
+fn with_the_other_voter_back_the_two_decide_again() {
+    let mut leader = established_alone();
+    join(&mut leader, 2, PacketKind::FollowerInfo);
+    let mut out: Vec<LeaderEffect> = Vec::new();
+    leader.follow(LinkId(2), Zxid::ZERO, Zxid::ZERO, "version=0", &mut out);
+    let zxid = Zxid(1 << 32 | 1);
+    leader.propose(zxid, bytes::Bytes::from_static(b"one"), &mut out);
+    leader.on_own_durable(zxid, &mut out);
+    leader.on_tick(at(450), &mut out);
+    assert!(!asks(&out), "it is on its way in");
+    leader.on_oracle(true, at(450), &mut out);
+    assert_eq!(leader.outstanding_count(), 1, "nobody asked for this answer");
+    say(&mut leader, 2, &Packet::bare(PacketKind::Ack, Zxid(1 << 32)), at(450));
+    let effects = say(&mut leader, 2, &Packet::bare(PacketKind::Ack, zxid), at(450));
+    leader.commit(&mut out);
+    assert_eq!(leader.outstanding_count(), 0, "{effects:?}");
+    // And is gone again.
+    leader.learners_mut().on_gone(LinkId(2));
+    out.clear();
+    leader.on_tick(at(700), &mut out);
+    assert!(asks(&out));
+}
+
+#[test]
+fn an_oracle_counts_for_two_voters_only_and_none_for_nobody() {
+    for (voters, has_oracle) in [(&[1, 2, 3][..], true), (&[1, 2][..], false)] {
+        let elected = Elected { has_oracle, ..elected(1, &[]) };
+        let mut out = Vec::new();
+        let mut leader = Leader::new(elected, view_of(voters, &[]).into(), limits(TIMING), at(0), &mut out);
+        for ms in (0..900).step_by(50) {
+            leader.on_tick(at(ms), &mut out);
+        }
+        leader.on_oracle(true, at(950), &mut out);
+        assert!(out.is_empty(), "{out:?}");
+    }
 }

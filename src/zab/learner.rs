@@ -117,6 +117,7 @@ pub struct Summary {
 #[derive(Debug)]
 pub struct Learner {
     me: ServerId,
+    /// Or an observer master that stands in for it.
     leader: ServerId,
     observes: bool,
     summary: Summary,
@@ -389,10 +390,10 @@ impl Learner {
             return Err(format!("{:?} before the leader said how to synchronize", packet.kind));
         }
         let zxid = packet.zxid;
-        if zxid <= self.last && self.stage < Stage::Live {
-            return Ok(()); // A leader of the reference may repeat what its snapshot shows already.
+        if zxid <= self.last && (committed || self.stage < Stage::Live) {
+            return Ok(()); // A leader of the reference may repeat what its snapshot shows, an observer master what it sent.
         }
-        if !self.last.is_proposed_before(zxid) && !committed {
+        if !self.last.is_proposed_before(zxid) {
             return Err(format!("the leader proposed {zxid}, which does not follow {}", self.last));
         }
         let record = packet.data.ok_or("a proposal without a transaction")?;

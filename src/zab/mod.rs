@@ -13,6 +13,7 @@ mod learner;
 mod learners;
 mod mesh;
 mod mesh_peer;
+mod observer_master;
 mod quorum;
 mod view;
 mod view_text;
@@ -24,6 +25,7 @@ pub use leader::{Elected, Leader, LeaderEffect};
 pub use learner::{Learner, LearnerEffect, Summary};
 pub use learners::{LearnerLimits, LearnerReport, Learners, MasterEffect, SyncKind, Timing};
 pub use mesh::{LinkIds, Mesh, MeshEffect, MeshSettings};
+pub use observer_master::ObserverMaster;
 pub use view::{Member, MemberAddress, View};
 pub use vote::Vote;
 

@@ -63,7 +63,8 @@ elif [ "$matrix" = short ]; then
     part basics basic rk,rk,rk --observers rk
     part basics basic a38,a39,rk --observers a38 --leader rk
     part basics basic rk,rk,a39 --observers rk --leader a39
-    part basics learners --apache a39
+    part basics learners --apache a39 --only diff_from_disk --only an_observer_without_a_journal \
+        --only observers_and_masters_of_every_kind
     part basics sessions rk,rk,a38 --observers rk --leader a38
     part faults faults rk,rk,rk --seconds "$seconds" --seed "$seed"
     part faults faults rk,rk,a38 --observers rk --seconds $((seconds / 5)) --seed "$seed"

@@ -187,6 +187,7 @@ impl Members {
                 PeerEffect::TellDrained { link } => self.news.push_back((at, News::Drained(link))),
                 PeerEffect::Close { link } => self.close(at, link),
                 PeerEffect::WriteEpoch { file, epoch } => self.news.push_back((at, News::Epoch(file, epoch))),
+                PeerEffect::AskOracle => panic!("there is no oracle"),
             }
         }
         self.told[at].extend(out.mail.into_iter().map(|(_, mail)| mail));

@@ -15,6 +15,7 @@
 mod dial;
 mod link;
 mod listen;
+mod oracle;
 mod resolve;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use std::task::{Context, Poll};
 use dial::Dial;
 use link::{Conn, Lingering, Output, Sent};
 pub use listen::{BindError, PeerListen, RETRY_PAUSE_MS, Unbound, bind_all};
+pub use oracle::Oracle;
 pub use resolve::Resolver;
 
 use super::epochs::EpochPort;
@@ -61,6 +63,7 @@ pub struct Peers {
     scratch: Box<[u8]>,
     resolver: Resolver,
     epochs: Rc<EpochPort>,
+    oracle: Option<Oracle>,
     keepalive: bool,
     complaints: Complaints,
     /// Emptied by `carry_out`; kept for its capacity.
@@ -131,6 +134,7 @@ impl Peers {
         listeners: Vec<(PeerPort, TcpListener)>,
         resolver: Resolver,
         epochs: Rc<EpochPort>,
+        oracle: Option<Oracle>,
         keepalive: bool,
     ) -> Peers {
         let doors =
@@ -150,6 +154,7 @@ impl Peers {
             scratch: vec![0; READ_BYTES].into_boxed_slice(),
             resolver,
             epochs,
+            oracle,
             keepalive,
             complaints: Complaints::default(),
             spare: Vec::new(),
@@ -202,6 +207,10 @@ impl Peers {
                 Err(what) => machine.on_disk_failed(&what, out),
             }
         }
+        for yes in self.oracle.as_ref().map(Oracle::take).unwrap_or_default() {
+            busy = true;
+            self.tell(machine, PeerNews::OracleSays { yes }, poller, now, out);
+        }
         busy |= self.accept(machine, poller, now, out);
         for (link, outcome) in std::mem::take(&mut self.outcomes) {
             busy = true;
@@ -223,6 +232,11 @@ impl Peers {
                 PeerEffect::TellDrained { link } => self.tell_drained(link),
                 PeerEffect::Close { link } => self.close(link, now),
                 PeerEffect::WriteEpoch { file, epoch } => self.epochs.submit(file, epoch),
+                PeerEffect::AskOracle => {
+                    if let Some(oracle) = &self.oracle {
+                        oracle.ask();
+                    }
+                }
             }
         }
         self.spare = work;
@@ -268,7 +282,7 @@ impl Peers {
 
     /// News from other threads, which ring once. Look after the bell was set.
     pub fn has_news(&self) -> bool {
-        self.resolver.has_answers()
+        self.resolver.has_answers() || self.oracle.as_ref().is_some_and(Oracle::has_answers)
     }
 
     /// An epoch is on its way to the disk, or its news on the way here.

@@ -61,6 +61,7 @@ impl ReplicaMachine for Machine {
             PeerNews::Drained { link } => self.told.push((link.0, Told::Drained)),
             PeerNews::Closed { link } => self.told.push((link.0, Told::Closed)),
             PeerNews::EpochWritten { file, epoch } => self.told.push((0, Told::Epoch(file, epoch))),
+            PeerNews::OracleSays { .. } => panic!("there is no oracle"),
             PeerNews::Bytes { link, bytes } => {
                 assert!(!bytes.is_empty());
                 self.bytes.entry(link.0).or_default().extend(bytes);
@@ -102,7 +103,7 @@ impl Member {
         let doors = bind_all(&[door(PeerPort::Election), door(PeerPort::Quorum)], 1, || false).unwrap();
         let election = doors[0].1.local_addr().unwrap();
         let resolver = Resolver::with(Wake::new().unwrap(), names).unwrap();
-        let mut peers = Peers::new(doors, resolver, Rc::default(), true);
+        let mut peers = Peers::new(doors, resolver, Rc::default(), None, true);
         let poller = Poller::new().unwrap();
         peers.watch(&poller).unwrap();
         Member { peers, poller, machine: Machine::default(), out: Effects::default(), election }

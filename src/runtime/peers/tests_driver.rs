@@ -103,7 +103,7 @@ impl ReplicaMachine for Player {
                     }
                 }
             }
-            PeerNews::Drained { .. } => {}
+            PeerNews::Drained { .. } | PeerNews::OracleSays { .. } => {}
             PeerNews::Closed { .. } => self.end(out),
         }
     }
@@ -140,7 +140,7 @@ fn start(name: &str, serves: Option<u16>) -> Running {
             disk: Rc::new(DiskPort::new(journal)),
             dirs,
             host: Arc::new(Board::default()),
-            peers: Some(Peers::new(doors, resolver, epochs, false)),
+            peers: Some(Peers::new(doors, resolver, epochs, None, false)),
             stretches: None,
         };
         let driver = Driver::<Shard, Player>::new(None, Some(replica), wake, stop, 0).unwrap();

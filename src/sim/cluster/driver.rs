@@ -156,6 +156,7 @@ impl<M: Machine> Cluster<M> {
             PeerEffect::Send { link, bytes } => self.send_peer(member, link, &bytes)?,
             PeerEffect::TellDrained { link } => self.tell_drained(member, link),
             PeerEffect::Close { link } => self.close_peer(member, link),
+            PeerEffect::AskOracle => return Err("there is no oracle in this world".into()),
             PeerEffect::WriteEpoch { file, epoch } => {
                 self.note(|| format!("member {member}: writes {file:?} epoch {epoch}"));
                 let latency = self.disk_latency(member);

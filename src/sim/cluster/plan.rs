@@ -188,6 +188,8 @@ impl Plan {
             observer_reconnect_delay_ms: 0,
             observer_election_delay_ms: 200,
             trust_empty: true,
+            observer_master_port: None,
+            observer_master_bytes_max: 32 << 20,
             multi_address: false,
             field_bytes_max: 2 << 20,
         })

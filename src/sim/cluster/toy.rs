@@ -106,6 +106,7 @@ impl Machine for Flood {
                 self.calls.retain(|_, call| *call != link);
                 self.next_call = self.next_call.max(now.mono.plus_ms(50));
             }
+            PeerNews::OracleSays { .. } => panic!("an oracle nobody asked"),
             PeerNews::EpochWritten { file, epoch } => {
                 assert_eq!((file, epoch), (EpochFile::Accepted, self.epoch + 1), "epochs are written in order");
                 self.epoch = epoch;

@@ -23,6 +23,7 @@ impl Leader {
     pub fn on_own_durable(&mut self, through: Zxid, out: &mut Vec<LeaderEffect>) {
         self.own_durable = self.own_durable.max(through);
         self.commit(out);
+        self.ask_if_waiting(out);
     }
 
     /// A learner was fed all commits up to and with `committed` and all proposals up to `proposed`; from here on it
@@ -71,6 +72,9 @@ impl Leader {
     /// The highest zxid that a quorum has on disk. An acknowledgement covers everything before it: links keep their
     /// order, and a learner acknowledges only behind its disk.
     fn quorum_point(&self) -> Zxid {
+        if let Some(through) = self.oracle.granted {
+            return through;
+        }
         let followers = self.learners.iter().filter(|(_, link)| link.votes && link.stage >= LinkStage::Acked);
         let mut acks: Vec<(Zxid, _)> = followers.map(|(_, link)| (link.acked, link.server)).collect();
         acks.push((self.own_durable, self.me));

@@ -51,7 +51,7 @@ impl Leader {
 
     /// With a quorum of voters that want in, the epoch's number is fixed.
     pub(super) fn gather(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
-        if self.stage == Stage::Gathering && self.view.has_quorum(&self.joined) {
+        if self.stage == Stage::Gathering && self.has_quorum(&self.joined) {
             self.enter(Stage::Promising, now);
             out.push(LeaderEffect::Promise { epoch: self.epoch });
         }
@@ -113,8 +113,8 @@ impl Leader {
         Ok(())
     }
 
-    fn count_promises(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
-        if self.stage == Stage::Acking && self.view.has_quorum(&self.promised) {
+    pub(super) fn count_promises(&mut self, now: Instant, out: &mut Vec<LeaderEffect>) {
+        if self.stage == Stage::Acking && self.has_quorum(&self.promised) {
             self.enter(Stage::Adopting, now);
             out.push(LeaderEffect::Adopt { epoch: self.epoch });
         }

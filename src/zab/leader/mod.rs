@@ -12,6 +12,7 @@
 
 mod broadcast;
 mod discovery;
+mod lone;
 mod packets;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -36,6 +37,8 @@ pub enum LeaderEffect {
     Established { epoch: i64 },
     /// Everything up to here has a quorum; its record, oldest first, one effect each.
     Commit { zxid: Zxid, record: Bytes },
+    /// Ask the oracle, then [`Leader::on_oracle`].
+    AskOracle,
     /// The reason for what follows is a voter that changed its mind, which is counted.
     Disloyal,
     /// Leadership is over.
@@ -82,6 +85,8 @@ pub struct Elected {
     pub current: i64,
     /// Its last logged transaction.
     pub last: Zxid,
+    /// There is an oracle for the case that the other one of two voters is gone (`oraclePath`).
+    pub has_oracle: bool,
 }
 
 /// One term of leadership. Lives on: the replication core.
@@ -110,6 +115,7 @@ pub struct Leader {
     syncs: VecDeque<(Zxid, LinkId)>,
     next_ping: Instant,
     next_check: Instant,
+    oracle: lone::Oracle,
 }
 
 impl Leader {
@@ -122,6 +128,7 @@ impl Leader {
         out: &mut Vec<LeaderEffect>,
     ) -> Leader {
         let Elected { me, accepted, current, last, .. } = elected;
+        let exists = elected.has_oracle && view.voters().count() == 2;
         let mut leader = Leader {
             me,
             electors: elected.by,
@@ -141,6 +148,7 @@ impl Leader {
             syncs: VecDeque::new(),
             next_ping: now,
             next_check: now.plus_ms(limits.timing.tick_ms),
+            oracle: lone::Oracle::new(exists),
         };
         leader.gather(now, out); // Alone it may be a quorum.
         leader
@@ -212,18 +220,24 @@ impl Leader {
             // Counted from when it was due, so that late ticks do not add up.
             self.next_ping = self.next_ping.plus_ms(timing.ping_ms).max(now);
             self.learners.ping(self.last_proposed, out);
+            self.ask_if_waiting(out);
         }
         if self.stage == Stage::Established && now >= self.next_check {
             self.next_check = now.plus_ms(timing.tick_ms);
-            if !self.hears_quorum() {
+            if !self.hears_quorum() && !self.may_go_on(out) {
                 self.abdicate("fewer than a quorum of voters are heard".into(), out);
             }
         }
     }
 
+    /// Whether these decide, or the oracle has just said that we do alone.
+    fn has_quorum(&self, servers: &BTreeSet<ServerId>) -> bool {
+        self.view.has_quorum(servers) || self.oracle.granted.is_some()
+    }
+
     /// Whether a quorum of voters, ourselves included, is connected and past its handshake.
     fn hears_quorum(&self) -> bool {
         let voters = self.learners.iter().filter(|(_, link)| link.votes && link.stage >= LinkStage::Acked);
-        self.view.has_quorum(&voters.map(|(_, link)| link.server).chain([self.me]).collect())
+        self.has_quorum(&voters.map(|(_, link)| link.server).chain([self.me]).collect())
     }
 }

@@ -14,14 +14,10 @@ use bytes::Bytes;
 
 use super::link::LinkStage;
 use super::{Learners, MasterEffect};
-use crate::base::{Instant, LinkId, Zxid, limits};
+use crate::base::{Instant, LinkId, Zxid};
 
 /// Chunks of a snapshot made at a time: enough to keep a link busy through a turn, and a short turn.
 const CHUNKS_AT_ONCE: usize = 2;
-
-/// What may wait behind a synchronization, in bytes of memory. It all goes to the link at once in the end, so it is well
-/// below what may wait there.
-const PACKET_BYTES_MAX: usize = limits::PEER_OUTPUT_MAX_BYTES / 2;
 
 /// What a packet costs beside its bytes.
 const PACKET_COST: usize = 64;
@@ -53,8 +49,8 @@ impl fmt::Debug for Backlog {
 }
 
 impl Backlog {
-    fn new(source: Source) -> Backlog {
-        Backlog { source, packets: Vec::new(), cost: 0, cost_max: PACKET_BYTES_MAX }
+    fn new(source: Source, cost_max: usize) -> Backlog {
+        Backlog { source, packets: Vec::new(), cost: 0, cost_max }
     }
 
     /// Adds a packet at the end. Returns whether there is room for it.
@@ -92,7 +88,7 @@ impl Learners {
     fn hold(&mut self, link: LinkId, source: Source) {
         let Some(state) = self.links.get_mut(&link) else { return };
         assert!(state.held.is_none(), "a learner is synchronized once");
-        state.held = Some(Backlog::new(source));
+        state.held = Some(Backlog::new(source, self.limits.backlog_bytes_max));
     }
 
     /// The stretch can be sent as a whole.

@@ -43,6 +43,8 @@ pub struct LearnerLimits {
     pub snap_syncs_max: usize,
     /// The same for what a learner lacks without a snapshot (`leader.maxConcurrentDiffSyncs`).
     pub diff_syncs_max: usize,
+    /// What may wait behind one learner's synchronization, in bytes of memory.
+    pub backlog_bytes_max: usize,
 }
 
 /// How a learner is synchronized, as far as it is counted.
