@@ -49,11 +49,12 @@ fn run(options: &options::Options) -> Result<(), String> {
     println!("{}", machine::describe(options, &kinds)?);
 
     let load: Vec<_> = rows.iter().filter_map(options::Row::load).collect();
-    if !load.is_empty() {
-        let results = rows::measure_load(options, &kinds, &load)?;
-        println!("{}", table::load(&results));
-    }
     let mut single = Vec::new();
+    if !load.is_empty() {
+        let (results, memory) = rows::measure_load(options, &kinds, &load)?;
+        println!("{}", table::load(&results));
+        single.extend(memory);
+    }
     for row in &rows {
         match row {
             options::Row::Load(_) => {}

@@ -63,7 +63,12 @@ fn number(report: &serde_json::Value, name: &str) -> Result<f64, String> {
 }
 
 /// Both kinds run, warmed up, through all load rows; a single server is paused while it is not its turn.
-pub fn measure_load(options: &Options, kinds: &[Kind], loads: &[Load]) -> Result<Vec<LoadResult>, String> {
+/// What ensembles hold in memory when that is over comes along with the results.
+pub fn measure_load(
+    options: &Options,
+    kinds: &[Kind],
+    loads: &[Load],
+) -> Result<(Vec<LoadResult>, Option<Single>), String> {
     let mut parties = warm_parties(options, kinds)?;
     let mut results = Vec::new();
     for load in loads {
@@ -88,7 +93,14 @@ pub fn measure_load(options: &Options, kinds: &[Kind], loads: &[Load]) -> Result
         }
         results.push(result);
     }
-    Ok(results)
+    if !options.ensemble {
+        return Ok((results, None));
+    }
+    std::thread::sleep(IDLE);
+    let bytes: Result<Vec<Vec<f64>>, String> =
+        parties.iter().map(|party| Ok(vec![party.resident_bytes()? as f64 / 1e6])).collect();
+    let title = "three servers after the load above, resident".into();
+    Ok((results, Some(Single::new(title, "MB", kinds, &mut bytes?))))
 }
 
 /// Medians over the quiet rounds; if there is none, over all, and marked.
@@ -206,7 +218,7 @@ pub fn measure_idle(options: &Options, kinds: &[Kind]) -> Result<Single, String>
             values.push(megabytes);
         }
     }
-    Ok(Single::new("three idle servers, resident".into(), "MB", kinds, &mut values))
+    Ok(Single::new("three servers just started, resident".into(), "MB", kinds, &mut values))
 }
 
 /// How long a follower with an empty disk takes until it serves, in an ensemble with many znodes.

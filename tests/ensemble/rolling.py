@@ -2,7 +2,7 @@
 
     tests/ensemble/rolling.py --to rk [--start a38,a38,a38] [--how network|convert|roundtrip] [--znodes 20000]
 
-Three servers with many znodes, sessions that write and read all the time (kazoo) and sessions that only hold an ephemeral and a watch.
+Three servers with many znodes, sessions that write and read all the time (kazoo and the Rust crate) and sessions that only hold an ephemeral and a watch.
 Each follower and at last the leader is stopped and comes back as the other kind: with an empty directory that the network fills, or
 with its own directory converted (`ringkeeper import`, `ringkeeper export`; between two Apache versions the directory as it is;
 `roundtrip` imports and exports it before an Apache server takes it up). Then back to the kinds it began with. No session may be lost, every watch fires exactly once, the histories and all members agree.
@@ -27,6 +27,7 @@ import workers as load  # noqa: E402
 from cluster import Failed, kinds, wait_for  # noqa: E402
 from crowd import Crowd  # noqa: E402
 from history import History  # noqa: E402
+from recorder import Recorder  # noqa: E402
 
 
 def roll(cluster, wanted, how, crowd):
@@ -82,7 +83,8 @@ def main():
     parser.add_argument("--how", choices=("network", "convert", "roundtrip"), default="network")
     parser.add_argument("--znodes", type=int, default=20000)
     parser.add_argument("--sessions", type=int, default=60)
-    parser.add_argument("--clients", type=int, default=4)
+    parser.add_argument("--clients", type=int, default=4, help="kazoo clients under load")
+    parser.add_argument("--crate-clients", type=int, default=3, help="clients of the Rust crate zookeeper-client; 0 for none")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
     parser.add_argument("--tick", type=int, default=2000)
     parser.add_argument("--heap", default=None, help="of a Java server; by default enough for the znodes")
@@ -106,6 +108,8 @@ def main():
         crowd.start()
         everybody = [load.Worker(number, cluster.hosts, history, options.seed, timeout=20 * options.tick / 1000, pause=0.01)
                      for number in range(options.clients)]
+        if options.crate_clients:
+            everybody.append(Recorder(cluster.hosts, options.crate_clients, history, options.seed, timeout=20 * options.tick / 1000))
         for worker in everybody:
             worker.begin()
         wait_for("every session is connected", lambda: crowd.ready == options.sessions, 30)
