@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The ensemble of real processes: basics, random faults and a rolling replacement, over the mixes of ringkeeper and Apache.
+# The ensemble of real processes: basics, sessions, random faults and a rolling replacement, over the mixes of ringkeeper and Apache.
 #
-#   tests/ensemble/run.sh                    every mix: about twenty minutes
-#   tests/ensemble/run.sh --matrix short     one ensemble of each sort: three minutes and the seconds of faults
+#   tests/ensemble/run.sh                    every mix: about half an hour
+#   tests/ensemble/run.sh --matrix short     one ensemble of each sort: five minutes and the seconds of faults
 #   tests/ensemble/run.sh --seconds 300      so many seconds of faults on three ringkeepers (default 300; mixed ensembles get a fifth)
 #   tests/ensemble/run.sh --matrix apache    the same harness with Apache alone: what the harness itself is worth
 #   tests/ensemble/run.sh --parts faults     only these parts (basics, faults, rolling; several with commas)
