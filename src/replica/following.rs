@@ -190,6 +190,11 @@ impl Replica {
         }
     }
 
+    /// Whether memory is a history that the disk does not have.
+    pub(super) fn is_astray(&self) -> bool {
+        self.ensemble.as_ref().is_some_and(|ensemble| ensemble.is_astray)
+    }
+
     /// The reload for a TRUNC is done. `Err`: the disk has no such point in its history.
     fn on_truncated(&mut self, outcome: Result<(), String>, now: Now, out: &mut Effects) {
         if self.following().is_none() {

@@ -160,7 +160,8 @@ impl Replica {
     /// The batch is written and synced: everything in it is committed, and the next one leaves.
     pub fn on_batch_landed(&mut self, batch: BatchId, now: Now, out: &mut Effects) {
         let durable = self.journal.landed(batch);
-        assert!(durable.through() <= self.last_proposed, "only proposals are ever written");
+        // A marker behind a history that memory has just left for another may still have been on its way.
+        assert!(durable.through() <= self.last_proposed || self.is_astray(), "only proposals are ever written");
         self.settled = true;
         self.watch.on_landed(now, self.settings.slow_sync_ms);
         if self.ensemble.is_some() {

@@ -43,7 +43,7 @@ impl<M: Machine> Cluster<M> {
         let server = Server::new(booted.machine, shards, zxid.max(0));
         this.server = Some(server);
         (this.has_lived, this.dark, this.since) = (true, false, world);
-        self.ears.last_fault = self.now;
+        self.ears.fault_until(self.now);
         self.plan_member(member, 0, News::ReplicaTick);
         for shard in 0..usize::from(self.plan.shard_count) {
             self.plan_member(member, 0, News::ShardTick { shard });
@@ -112,7 +112,7 @@ impl<M: Machine> Cluster<M> {
     }
 
     pub(super) fn end_life(&mut self, member: usize, loud: bool) {
-        self.ears.last_fault = self.now;
+        self.ears.fault_until(self.now);
         self.summary.crashes += 1;
         let this = &mut self.members[member];
         this.fuse = None;

@@ -136,7 +136,7 @@ impl<M: Machine> Cluster<M> {
             self.note(|| format!("member {leader}: session {session:#x} expires"));
             self.summary.expired += 1;
             if self.network.is_troubled() {
-                self.ears.last_fault = self.now;
+                self.ears.fault_until(self.now);
             }
             let since = self.history.reigns.get(&entry.header.zxid.epoch()).map_or(0, |reign| reign.since);
             self.ears.judge(session, leader, since.max(self.members[leader].since), self.now)?;

@@ -98,6 +98,9 @@ impl<M: Machine> Cluster<M> {
         member: usize,
         call: impl FnOnce(&mut M, Now, &mut replica::Effects),
     ) -> Result<(), String> {
+        if self.members[member].fuse == Some(0) {
+            return Ok(()); // It lost its power in the middle of what it did just now.
+        }
         let now = self.members[member].clock.now(self.now);
         let Some(server) = &mut self.members[member].server else { return Ok(()) };
         let mut out = replica::Effects::default();

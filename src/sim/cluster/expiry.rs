@@ -28,13 +28,17 @@ pub struct Heard {
 #[derive(Default)]
 pub struct Ears {
     pub(super) sessions: BTreeMap<i64, Heard>,
-    /// When anything was last out of order: a pause, a blocked path, a member down.
-    pub last_fault: u64,
+    /// Until when something was or will be out of order: a pause, a blocked path, a member down.
+    last_fault: u64,
     /// By when a member in touch with its leader has passed on what it heard.
-    pub grace_us: u64,
+    grace_us: u64,
 }
 
 impl Ears {
+    pub fn with_grace(grace_us: u64) -> Ears {
+        Ears { grace_us, ..Ears::default() }
+    }
+
     pub fn on_server(&mut self, session: i64, member: usize, now: u64) {
         self.sessions.entry(session).or_default().by_server = Some((member, now));
     }
@@ -68,6 +72,10 @@ impl Ears {
                 before.min(timeout_ms)
             }
         };
+    }
+
+    pub fn fault_until(&mut self, at: u64) {
+        self.last_fault = self.last_fault.max(at);
     }
 
     pub fn forget(&mut self, session: i64) {
@@ -124,7 +132,8 @@ mod tests {
         ears.grace_us = 200_000;
         assert!(ears.judge(7, 1, 0, 1_000_000).is_ok(), "it is not passed on yet");
         assert!(ears.judge(7, 1, 0, 1_200_000).is_err());
-        ears.last_fault = 950_000;
+        ears.fault_until(950_000);
+        ears.fault_until(800_000);
         assert!(ears.judge(7, 1, 0, 1_200_000).is_ok(), "word of it may not have got through");
     }
 }

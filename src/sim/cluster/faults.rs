@@ -53,7 +53,7 @@ impl<M: Machine> Cluster<M> {
             1 if self.plan.stalls => {
                 let stall = self.disk_dice.between(10_000, 1_500_000);
                 self.members[member].stalled_until = self.now + stall;
-                self.ears.last_fault = self.now + stall;
+                self.ears.fault_until(self.now + stall);
                 self.note(|| format!("the disk of member {member} stalls for {} ms", stall / 1000));
             }
             2 if self.plan.lost_disks => self.hurt_disk(member),
@@ -103,7 +103,7 @@ impl<M: Machine> Cluster<M> {
             return;
         }
         self.summary.partitions += 1;
-        self.ears.last_fault = self.now;
+        self.ears.fault_until(self.now);
         let lasts = self.peer_dice.between(10_000, 4_000_000);
         self.note(|| format!("blocked for {} ms: {paths:?}", lasts / 1000));
         self.plan_in(lasts, Happening::Unblock { paths });
@@ -122,7 +122,7 @@ impl<M: Machine> Cluster<M> {
             return;
         }
         let wire = *self.peer_dice.pick(&open);
-        self.ears.last_fault = self.now;
+        self.ears.fault_until(self.now);
         let how = self.peer_dice.below(4);
         self.note(|| format!("wire {wire} {}", if how < 2 { "is reset" } else { "goes dead" }));
         match how {
@@ -171,7 +171,7 @@ impl<M: Machine> Cluster<M> {
             Some(at) => *at = until.max(*at),
             None => server.stopped_until.iter_mut().for_each(|at| *at = until.max(*at)),
         }
-        self.ears.last_fault = self.ears.last_fault.max(until);
+        self.ears.fault_until(until);
         self.note(|| format!("actor {whom} of member {member} stands still for {} ms", micros / 1000));
     }
 }

@@ -12,6 +12,9 @@ use crate::replica::{PeerNews, PeerPort};
 pub const QUORUM_PORT: u16 = 2888;
 pub const ELECTION_PORT: u16 = 3888;
 
+/// A call that nobody answers is made again this much later (Linux: net.ipv4.tcp_syn_linear_timeouts).
+const CALL_AGAIN_US: u64 = 1_000_000;
+
 /// The name of a member's host.
 pub fn host(member: usize) -> String {
     format!("member-{}", member + 1)
@@ -52,7 +55,11 @@ impl<M: Machine> Cluster<M> {
     ) -> Result<(), String> {
         let blocked = &self.network.blocked;
         let lost = blocked.contains(&(caller, goal)) || blocked.contains(&(goal, caller)) || self.members[goal].dark;
-        if lost || self.members[caller].life != life || !self.network.dials.contains_key(&(caller, link)) {
+        if self.members[caller].life != life || !self.network.dials.contains_key(&(caller, link)) {
+            return Ok(());
+        }
+        if lost {
+            self.plan_in(CALL_AGAIN_US, Happening::Called { caller, life, link, goal, port });
             return Ok(());
         }
         let delay = self.peer_dice.latency(self.plan.peer_delay_us);
@@ -166,7 +173,7 @@ impl<M: Machine> Cluster<M> {
     /// A member is done with its end of a wire. What it had to say on a dead one was lost until now.
     fn shut(&mut self, wire: u64, side: usize) {
         if self.network.wires.get(&wire).is_some_and(|wire| wire.ends.iter().any(|end| end.dead)) {
-            self.ears.last_fault = self.now;
+            self.ears.fault_until(self.now);
         }
         self.network.shut(wire, side);
     }
@@ -231,7 +238,9 @@ impl<M: Machine> Cluster<M> {
         let Some(wire) = self.network.wires.get_mut(&id) else { return Ok(()) };
         let end = &mut wire.ends[side];
         if let OnWire::Connected = what {
-            return match self.network.dials.remove(&(member, link)).filter(|_| alive) {
+            // Of an earlier life it would name a link that is dialled anew by now.
+            let dial = if alive { self.network.dials.remove(&(member, link)) } else { None };
+            return match dial {
                 Some(waiting) => {
                     self.network.opened(id);
                     self.peer_turn(member, PeerNews::Connected { link })?;
@@ -344,7 +353,7 @@ impl<M: Machine> Cluster<M> {
         for path in paths {
             self.network.blocked.remove(path);
         }
-        self.ears.last_fault = self.now;
+        self.ears.fault_until(self.now);
         let waiting: Vec<(u64, usize)> = self
             .network
             .wires

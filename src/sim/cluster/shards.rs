@@ -72,6 +72,9 @@ impl<M: Machine> Cluster<M> {
         shard: usize,
         call: impl FnOnce(&mut Shard, Now, &mut shard::Effects),
     ) -> Result<(), String> {
+        if self.members[member].fuse == Some(0) {
+            return Ok(()); // As in `replica_turn`.
+        }
         let now = self.members[member].clock.now(self.now);
         let Some(server) = &mut self.members[member].server else { return Ok(()) };
         let mut out = shard::Effects::default();
