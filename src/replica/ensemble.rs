@@ -22,7 +22,7 @@ use super::forwarding::Forwarding;
 use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort, Replica};
 use crate::base::{Dice, Instant, LinkId, Now, ServerId, ShardId, Zxid};
 use crate::mail::metrics::{Basic, Counter};
-use crate::mail::{Entry, Service, ToShard};
+use crate::mail::{Service, ToShard};
 use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect};
 
 /// What a member is doing.
@@ -391,9 +391,7 @@ impl Replica {
             self.close_link(link, out);
         }
         // Their connections end now; what they asked for may still come to pass, as far as it is logged.
-        for entry in &mut self.waiting {
-            entry.answer = None;
-        }
+        self.waiting.forget_answers();
         // A shard that stands still may not know yet, and submit what such a connection has asked long ago.
         self.sessions.disown();
         self.serve_clients(Service::Nobody, out);
@@ -524,8 +522,7 @@ impl Replica {
     pub(super) fn release_epoch(&mut self, epoch: i64, out: &mut Effects) {
         let begin = Zxid::begin_of(epoch);
         if begin > self.last_released {
-            let at = self.waiting.iter().take_while(|entry| entry.zxid <= begin).count();
-            self.waiting.insert(at, Entry { zxid: begin, changes: Default::default(), answer: None });
+            self.waiting.begin_epoch(begin);
         }
         self.last_committed = self.last_committed.max(begin);
         self.release(out);

@@ -94,6 +94,7 @@ impl Replica {
                         ensemble.history.push(zxid, record);
                     }
                 }
+                LeaderEffect::Confirmed => self.waiting.confirm(),
                 LeaderEffect::AskOracle => out.peer.push(PeerEffect::AskOracle),
                 LeaderEffect::Disloyal => self.watch.metrics.count(Counter::QuitLeadingDueToDisloyalVoter),
                 LeaderEffect::Abdicate { why } => return self.leave_role(&why, now, out),
@@ -154,17 +155,29 @@ impl Replica {
             return self.end_session(session, cxid, AnswerKind::Hangup, now);
         }
         match self.sessions.owner(session) {
-            None if op != OpCode::CloseSession && self.may_be_local_elsewhere(session) => self.order(&submit, now),
+            None if op != OpCode::CloseSession && self.may_be_local_elsewhere(session) => self.order(&submit, now, out),
             _ if !lives => {
                 self.refuse(&submit, ErrorCode::SessionExpired, now);
             }
             None => {
                 self.sessions.set_owner(session, Some(Owner::Learner(link)));
-                self.order(&submit, now);
+                self.order(&submit, now, out);
             }
-            Some(owner) if owner == Owner::Learner(link) => self.order(&submit, now),
+            Some(owner) if owner == Owner::Learner(link) => self.order(&submit, now, out),
             Some(_) => self.refuse(&submit, ErrorCode::SessionMoved, now),
         }
+    }
+
+    /// A client of this server, which orders, wants to see what is committed by now. What it has asked before is in front
+    /// of the answer; that nobody else leads meanwhile, a quorum has to say.
+    pub(super) fn sync(&mut self, submit: &Submit, now: Now, out: &mut Effects) {
+        let kind = AnswerKind::Reply { xid: submit.xid, error: None, body: super::propose::sync_echo(&submit.body) };
+        let entry = self.answer_entry(submit.origin, kind);
+        if self.ensemble.is_none() {
+            return self.waiting.push(entry);
+        }
+        self.waiting.push_unconfirmed(entry);
+        self.with_leader(now, out, |leader, effects| leader.sync_own(effects));
     }
 
     /// A learner's client says it has this session.

@@ -25,6 +25,8 @@ pub struct Rig {
     pub disk: Disk,
     pub stretches: Vec<StretchEffect>,
     pub mail: Vec<ToShard>,
+    /// Batches on their way to the disk, if it takes its time.
+    pub landing: Option<Vec<BatchId>>,
     /// Whoever is sent something takes it at once.
     pub drains: bool,
     accepted: u64,
@@ -83,6 +85,7 @@ impl Rig {
             disk: Disk::default(),
             stretches: Vec::new(),
             mail: Vec::new(),
+            landing: None,
             drains: true,
             accepted: 1001,
         };
@@ -138,7 +141,10 @@ impl Rig {
                 self.logged += batch.record_count;
                 let file = self.disk.segments.get_mut(&batch.segment).expect("prepared");
                 file[batch.offset as usize..][..batch.bytes.len()].copy_from_slice(&batch.bytes);
-                self.take(&mut |replica, now, out| replica.on_batch_landed(batch.id, now, out));
+                match &mut self.landing {
+                    Some(landing) => landing.push(batch.id),
+                    None => self.take(&mut |replica, now, out| replica.on_batch_landed(batch.id, now, out)),
+                }
             }
             DiskEffect::PrepareSegment { segment, bytes, .. } => {
                 self.disk.segments.insert(segment, vec![0; bytes as usize]);
@@ -164,6 +170,13 @@ impl Rig {
                 self.disk.snapshots.remove(&zxid);
             }
             DiskEffect::SnapshotAbort { .. } => self.disk.draft.clear(),
+        }
+    }
+
+    /// Whatever was on its way lands, and the disk is quick again.
+    pub fn land(&mut self) {
+        for batch in self.landing.take().unwrap_or_default() {
+            self.take(&mut |replica, now, out| replica.on_batch_landed(batch, now, out));
         }
     }
 

@@ -23,6 +23,8 @@ mod ensemble;
 mod ensemble_settings;
 mod epochs;
 mod following;
+#[cfg(test)]
+mod following_tests;
 mod forwarding;
 mod hearing;
 mod history;
@@ -54,6 +56,7 @@ mod survey;
 mod syncing;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 pub use boot::{BootError, BootMedia, Booted, NoMedia, boot};
 pub use effects::{Effects, Halt, Reload};
@@ -65,7 +68,6 @@ pub use settings::{ReaperSettings, Settings, SnapshotSettings};
 pub use stretch::{Stretch, StretchEffect, StretchNews, StretchOrder};
 pub use survey::StartTimes;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -77,6 +79,7 @@ use crate::mail::metrics::Counter;
 use crate::mail::{Answer, AnswerKind, Changes, Entry, ToReplica, ToShard};
 use crate::session::{LocalSessions, SessionIds, SessionTable};
 use crate::tree::Tree;
+use waiting::Waiting;
 
 /// The ordering core of one server.
 pub struct Replica {
@@ -92,8 +95,7 @@ pub struct Replica {
     journal: Journal,
     last_proposed: Zxid,
     last_committed: Zxid,
-    /// Proposals and answers on their way, oldest first. An entry leaves when its zxid is durable.
-    waiting: VecDeque<Entry>,
+    waiting: Waiting,
     /// Ordered in this turn and not sent to followers yet; empty on a standalone server.
     proposals: Vec<(Zxid, Bytes)>,
     /// The zxid the shards were told last.
@@ -218,12 +220,17 @@ impl Replica {
 
     /// Queues an answer behind everything proposed so far, so that answers keep the order of their questions.
     fn answer(&mut self, to: Origin, kind: AnswerKind) {
-        self.waiting.push_back(Entry {
+        let entry = self.answer_entry(to, kind);
+        self.waiting.push(entry);
+    }
+
+    fn answer_entry(&self, to: Origin, kind: AnswerKind) -> Entry {
+        Entry {
             // The beginning of an epoch, which the shards know of, may be above a learner's last proposal.
             zxid: self.last_proposed.max(self.last_released),
             changes: Changes::new(),
             answer: Some(Answer { to, kind }),
-        });
+        }
     }
 
     /// Sends every shard what has become durable.
@@ -231,12 +238,9 @@ impl Replica {
         if self.failed {
             return;
         }
-        let ready = self.waiting.iter().take_while(|entry| entry.zxid <= self.last_committed).count();
-        if ready == 0 {
-            return;
+        if let Some(entries) = self.waiting.take(self.last_committed) {
+            self.tell_shards(entries, out);
         }
-        let entries = self.waiting.drain(..ready).collect();
-        self.tell_shards(entries, out);
     }
 
     fn tell_shards(&mut self, entries: Arc<[Entry]>, out: &mut Effects) {

@@ -33,20 +33,17 @@ impl Replica {
             return self.hang_up(submit.origin, out);
         }
         let refusal = self.upgrade_for(&submit, now, out);
-        if self.orders() { self.order(&submit, now) } else { self.forward(submit, refusal, now, out) }
+        if self.orders() { self.order(&submit, now, out) } else { self.forward(submit, refusal, now, out) }
     }
 
     /// Judges a request and proposes what it comes to.
-    pub(super) fn order(&mut self, submit: &Submit, now: Now) {
+    pub(super) fn order(&mut self, submit: &Submit, now: Now, out: &mut Effects) {
         let request = match Request::decode(submit.op, Reader::new(&submit.body)) {
             Ok(request) => request,
             Err(malformed) => return self.refuse(submit, code_of(submit.op, malformed), now),
         };
         match request {
-            Request::Sync { .. } => {
-                let body = sync_echo(&submit.body);
-                self.answer(submit.origin, AnswerKind::Reply { xid: submit.xid, error: None, body });
-            }
+            Request::Sync { .. } => self.sync(submit, now, out),
             Request::CloseSession => self.close_session(submit.session, submit.xid, now),
             Request::Multi(ops) => self.propose_multi(submit, &ops, now),
             // A lone server has nobody to reconfigure with, even where the operation is enabled (parity OPE-18).
@@ -117,7 +114,7 @@ impl Replica {
     }
 
     pub(super) fn wait(&mut self, zxid: Zxid, changes: Changes, answer: Option<Answer>) {
-        self.waiting.push_back(Entry { zxid, changes, answer });
+        self.waiting.push(Entry { zxid, changes, answer });
     }
 
     /// What the client of a successful `op` reads. The changed znode is the first that changes; a quota's

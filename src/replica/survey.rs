@@ -195,7 +195,7 @@ impl Replica {
             member: self.member_report(kind, now),
             last_zxid: self.last_committed,
             uptime_ms: now.mono.millis_since(self.watch.started),
-            outstanding_count: self.waiting.iter().filter(|entry| entry.answer.is_none()).count() as u64,
+            outstanding_count: self.waiting.unasked_count() as u64,
             session_count: self.sessions.len() as u64,
             local_session_count: self.local.len() as u64,
             session_buckets,

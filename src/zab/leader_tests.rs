@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::view::tests::view_of;
 use super::{Elected, Leader, LeaderEffect, LearnerLimits, MasterEffect, SyncKind, Timing};
 use crate::base::{Instant, LinkId, ServerId, Zxid};
-use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
+use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, cut};
 
 pub const TIMING: Timing = Timing { tick_ms: 100, init_ms: 1000, sync_ms: 500, ping_ms: 50 };
 
@@ -96,8 +96,8 @@ fn observers_beyond_the_limit_are_turned_away_until_one_is_done() {
     assert_eq!(begin(&mut leader, 5, SyncKind::Snap), Some(2));
 }
 
-#[test]
-fn voters_are_never_turned_away_but_counted() {
+/// The first of five voters, of whom all follow, up to where they are synchronized; there may be an observer 6.
+fn one_of_five() -> Leader {
     let mut out = Vec::new();
     let view = view_of(&[1, 2, 3, 4, 5], &[6]);
     let limits = LearnerLimits { snap_syncs_max: 2, ..limits(TIMING) };
@@ -114,6 +114,12 @@ fn voters_are_never_turned_away_but_counted() {
         say(&mut leader, server, &Packet::with(PacketKind::AckEpoch, Zxid::ZERO, promise), at(0));
     }
     leader.on_adopted(at(0), &mut out);
+    leader
+}
+
+#[test]
+fn voters_are_never_turned_away_but_counted() {
+    let mut leader = one_of_five();
     for server in 2..=5 {
         assert_eq!(begin(&mut leader, server, SyncKind::Snap), Some(server as usize - 1));
     }
@@ -285,4 +291,117 @@ fn an_oracle_counts_for_two_voters_only_and_none_for_nobody() {
         leader.on_oracle(true, at(950), &mut out);
         assert!(out.is_empty(), "{out:?}");
     }
+}
+
+/// Learners that are sent each kind of packet, in order.
+fn sent(out: &[LeaderEffect], kind: PacketKind) -> Vec<u64> {
+    let sent = out.iter().filter_map(|effect| match effect {
+        LeaderEffect::Learner(MasterEffect::Send { link, bytes }) => {
+            Some((link.0, cut(bytes, 1 << 20).unwrap()?.0.kind))
+        }
+        _ => None,
+    });
+    sent.filter(|(_, it)| *it == kind).map(|(link, _)| link).collect()
+}
+
+/// Five voters, all of which follow the first.
+fn five() -> Leader {
+    let mut leader = one_of_five();
+    for server in 2..=5 {
+        begin(&mut leader, server, SyncKind::Diff);
+        say(&mut leader, server, &Packet::bare(PacketKind::Ack, Zxid(1 << 32)), at(0));
+    }
+    assert!(leader.is_established());
+    leader
+}
+
+fn hear(leader: &mut Leader, link: u64, packet: &Packet) -> Vec<LeaderEffect> {
+    let mut out = say(leader, link, packet, at(0));
+    leader.commit(&mut out);
+    out
+}
+
+fn answer_ping(leader: &mut Leader, link: u64) -> Vec<LeaderEffect> {
+    hear(leader, link, &Packet::bare(PacketKind::Ping, Zxid(1 << 32)))
+}
+
+fn confirmed(out: &[LeaderEffect]) -> usize {
+    out.iter().filter(|effect| matches!(effect, LeaderEffect::Confirmed)).count()
+}
+
+#[test]
+fn a_sync_is_answered_when_a_quorum_still_follows() {
+    let mut leader = five();
+    let mut out = Vec::new();
+    leader.sync(LinkId(2), &mut out);
+    assert_eq!((sent(&out, PacketKind::Ping), sent(&out, PacketKind::Sync)), (vec![2, 3, 4, 5], vec![]));
+    // The one that asked follows, and this server makes two.
+    assert_eq!(sent(&answer_ping(&mut leader, 2), PacketKind::Sync), [0; 0]);
+    assert_eq!(sent(&answer_ping(&mut leader, 5), PacketKind::Sync), [2]);
+    assert_eq!(leader.pending_sync_count(), 0);
+    // Answers to a ping before it say nothing.
+    out.clear();
+    leader.sync(LinkId(3), &mut out);
+    assert_eq!(sent(&out, PacketKind::Ping), [2, 3, 4, 5]);
+    assert_eq!(sent(&answer_ping(&mut leader, 4), PacketKind::Sync), [0; 0], "its first");
+    assert_eq!(sent(&answer_ping(&mut leader, 4), PacketKind::Sync), [3]);
+}
+
+#[test]
+fn what_is_asked_while_a_ping_is_under_way_waits_for_the_next() {
+    let mut leader = five();
+    let mut out = Vec::new();
+    leader.sync_own(&mut out);
+    assert_eq!((sent(&out, PacketKind::Ping).len(), confirmed(&out)), (4, 0));
+    out.clear();
+    leader.sync_own(&mut out);
+    leader.sync(LinkId(2), &mut out);
+    assert!(out.is_empty());
+    answer_ping(&mut leader, 2);
+    let out = answer_ping(&mut leader, 3);
+    assert_eq!((confirmed(&out), sent(&out, PacketKind::Ping)), (1, vec![2, 3, 4, 5]));
+    let out = answer_ping(&mut leader, 3);
+    assert_eq!((confirmed(&out), sent(&out, PacketKind::Sync)), (0, vec![2]));
+    let out = answer_ping(&mut leader, 2);
+    assert_eq!((confirmed(&out), sent(&out, PacketKind::Ping)), (1, vec![]));
+}
+
+#[test]
+fn commits_behind_a_sync_wait_for_its_answer() {
+    let mut leader = five();
+    let (one, two) = (Zxid((1 << 32) + 1), Zxid((1 << 32) + 2));
+    let mut out = Vec::new();
+    leader.propose(one, "one".into(), &mut out);
+    leader.sync(LinkId(2), &mut out);
+    leader.propose(two, "two".into(), &mut out);
+    leader.on_own_durable(two, &mut out);
+    for link in [3, 4] {
+        out = hear(&mut leader, link, &Packet::bare(PacketKind::Ack, two));
+    }
+    assert_eq!((leader.last_committed(), sent(&out, PacketKind::Sync)), (one, vec![]));
+    let out = answer_ping(&mut leader, 4);
+    assert_eq!((leader.last_committed(), sent(&out, PacketKind::Sync)), (two, vec![2]));
+    // Unless whoever asked is gone.
+    leader.sync(LinkId(2), &mut Vec::new());
+    leader.learners_mut().on_gone(LinkId(2));
+    let mut out = Vec::new();
+    leader.commit(&mut out);
+    assert_eq!((leader.pending_sync_count(), out.is_empty()), (0, true));
+}
+
+#[test]
+fn whoever_leads_alone_syncs_alone() {
+    let mut out = Vec::new();
+    lone_leader(&[]).sync_own(&mut out);
+    assert_eq!(confirmed(&out), 1);
+    // By its oracle, if it has one: what was asked before that was.
+    let mut leader = established_alone();
+    out.clear();
+    leader.sync_own(&mut out);
+    assert_eq!((confirmed(&out), asks(&out)), (0, true));
+    leader.sync_own(&mut out);
+    out.clear();
+    leader.on_oracle(true, at(300), &mut out);
+    assert_eq!(confirmed(&out), 1);
+    assert_eq!(confirmed(&oracle(&mut leader, 300, true)), 1);
 }

@@ -48,14 +48,16 @@ impl Leader {
         self.learners.send(link, &Packet::with(PacketKind::NewLeader, epoch, config), out);
     }
 
-    /// Commits what has a quorum, oldest first.
+    /// Commits what has a quorum, oldest first, and answers the syncs in between.
     pub fn commit(&mut self, out: &mut Vec<LeaderEffect>) {
-        if self.outstanding.is_empty() || !self.is_established() {
+        if !self.is_established() {
             return;
         }
-        let point = self.quorum_point();
+        self.answer_syncs(out);
+        let point = if self.outstanding.is_empty() { Zxid::ZERO } else { self.quorum_point() };
         let mut moved = false;
-        while self.outstanding.front().is_some_and(|proposal| proposal.zxid <= point) {
+        let syncs = |leader: &Leader, next: &Outstanding| leader.syncs.hold_up(next.zxid);
+        while self.outstanding.front().is_some_and(|next| next.zxid <= point && !syncs(self, next)) {
             let proposal = self.outstanding.pop_front().expect("seen above");
             self.last_committed = proposal.zxid;
             self.announce(&proposal, out);
@@ -72,7 +74,7 @@ impl Leader {
     /// The highest zxid that a quorum has on disk. An acknowledgement covers everything before it: links keep their
     /// order, and a learner acknowledges only behind its disk.
     fn quorum_point(&self) -> Zxid {
-        if let Some(through) = self.oracle.granted {
+        if let Some(through) = self.oracle.grants_through() {
             return through;
         }
         let followers = self.learners.iter().filter(|(_, link)| link.votes && link.stage >= LinkStage::Acked);
@@ -98,13 +100,6 @@ impl Leader {
             };
             Some(packet.clone())
         });
-    }
-
-    fn answer_syncs(&mut self, out: &mut Vec<LeaderEffect>) {
-        while self.syncs.front().is_some_and(|(zxid, _)| *zxid <= self.last_committed) {
-            let (_, link) = self.syncs.pop_front().expect("seen above");
-            self.learners.send(link, &Packet::bare(PacketKind::Sync, Zxid::ZERO), out);
-        }
     }
 }
 

@@ -16,15 +16,34 @@ use crate::zab::learners::LinkStage;
 pub(super) struct Oracle {
     /// There is one, and two voters.
     exists: bool,
-    /// It was asked and has not answered; this much of our history was durable then.
-    asked: Option<Zxid>,
-    /// It has just said yes: up to here the decision is ours.
-    pub granted: Option<Zxid>,
+    /// It was asked and has not answered.
+    asked: Option<Asked>,
+    /// It has just said yes to that.
+    granted: Option<Asked>,
+}
+
+/// What is decided by one answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    /// Our history so far.
+    through: Zxid,
+    /// Whoever asked for a sync so far: the rounds of pings they wait for.
+    rounds: u64,
 }
 
 impl Oracle {
     pub fn new(exists: bool) -> Oracle {
         Oracle { exists, asked: None, granted: None }
+    }
+
+    /// Up to where history is decided by us alone, while its answer is carried out.
+    pub fn grants_through(&self) -> Option<Zxid> {
+        self.granted.map(|granted| granted.through)
+    }
+
+    /// Whether it has just said that this server led when a round of pings was due.
+    pub fn grants(&self, round: u64) -> bool {
+        self.granted.is_some_and(|granted| round <= granted.rounds)
     }
 }
 
@@ -37,14 +56,14 @@ impl Leader {
     /// Something waits for a quorum that cannot come.
     pub(super) fn ask_oracle(&mut self, out: &mut Vec<LeaderEffect>) {
         if self.is_alone() && self.oracle.asked.is_none() && self.stage != Stage::Over {
-            self.oracle.asked = Some(self.own_durable);
+            self.oracle.asked = Some(Asked { through: self.own_durable, rounds: self.learners.next_round() });
             out.push(LeaderEffect::AskOracle);
         }
     }
 
     /// As [`Leader::ask_oracle`], if anything waits at all.
     pub(super) fn ask_if_waiting(&mut self, out: &mut Vec<LeaderEffect>) {
-        if self.stage < Stage::Established || !self.outstanding.is_empty() {
+        if self.stage < Stage::Established || !self.outstanding.is_empty() || self.syncs.are_waiting() {
             self.ask_oracle(out);
         }
     }

@@ -14,6 +14,7 @@ mod broadcast;
 mod discovery;
 mod lone;
 mod packets;
+mod syncs;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use bytes::Bytes;
 
 use super::learners::{LearnerLimits, Learners, LinkStage, MasterEffect};
 use super::view::View;
-use crate::base::{Instant, LinkId, ServerId, Zxid};
+use crate::base::{Instant, ServerId, Zxid};
 
 /// What the leader asks of its owner.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub enum LeaderEffect {
     Established { epoch: i64 },
     /// Everything up to here has a quorum; its record, oldest first, one effect each.
     Commit { zxid: Zxid, record: Bytes },
+    /// The oldest [`Leader::sync_own`] is answered, as far as this server's leadership goes.
+    Confirmed,
     /// Ask the oracle, then [`Leader::on_oracle`].
     AskOracle,
     /// The reason for what follows is a voter that changed its mind, which is counted.
@@ -111,8 +114,7 @@ pub struct Leader {
     last_proposed: Zxid,
     last_committed: Zxid,
     own_durable: Zxid,
-    /// A sync waits until this is committed.
-    syncs: VecDeque<(Zxid, LinkId)>,
+    syncs: syncs::Syncs,
     next_ping: Instant,
     next_check: Instant,
     oracle: lone::Oracle,
@@ -145,7 +147,7 @@ impl Leader {
             last_proposed: last,
             last_committed: last,
             own_durable: last,
-            syncs: VecDeque::new(),
+            syncs: syncs::Syncs::default(),
             next_ping: now,
             next_check: now.plus_ms(limits.timing.tick_ms),
             oracle: lone::Oracle::new(exists),
@@ -182,10 +184,6 @@ impl Leader {
     /// How long a quorum has had our history; 0 before it has.
     pub fn established_ms(&self, now: Instant) -> u64 {
         if self.is_established() { now.millis_since(self.stage_since) } else { 0 }
-    }
-
-    pub fn pending_sync_count(&self) -> usize {
-        self.syncs.iter().filter(|(_, link)| self.learners.has(*link)).count()
     }
 
     pub fn outstanding_count(&self) -> usize {
@@ -232,7 +230,7 @@ impl Leader {
 
     /// Whether these decide, or the oracle has just said that we do alone.
     fn has_quorum(&self, servers: &BTreeSet<ServerId>) -> bool {
-        self.view.has_quorum(servers) || self.oracle.granted.is_some()
+        self.view.has_quorum(servers) || self.oracle.grants_through().is_some()
     }
 
     /// Whether a quorum of voters, ourselves included, is connected and past its handshake.

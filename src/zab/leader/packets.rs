@@ -1,7 +1,7 @@
 //! What learners say to a leader, and what they owe it.
 
 use super::{Leader, LeaderEffect, Stage};
-use crate::base::{Instant, LinkId, Zxid};
+use crate::base::{Instant, LinkId};
 use crate::codec::peer::{Packet, PacketKind};
 use crate::zab::learners::LinkStage;
 
@@ -53,16 +53,11 @@ impl Leader {
                 }
                 Ok(())
             }
+            (PacketKind::Ping, _) => {
+                state.rounds_answered += 1;
+                self.learners.on_packet(link, packet, out)
+            }
             _ => self.learners.on_packet(link, packet, out),
-        }
-    }
-
-    /// A learner's `sync`: answered when everything proposed so far is committed.
-    pub fn sync(&mut self, link: LinkId, out: &mut Vec<LeaderEffect>) {
-        if self.outstanding.is_empty() {
-            self.learners.send(link, &Packet::bare(PacketKind::Sync, Zxid::ZERO), out);
-        } else {
-            self.syncs.push_back((self.last_proposed, link));
         }
     }
 

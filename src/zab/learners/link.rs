@@ -45,6 +45,10 @@ pub(in crate::zab) struct Link {
     /// Commits above this are its business.
     pub after: Zxid,
     pub acked: Zxid,
+    /// It gets every ping from the first on.
+    pub(super) pinged: bool,
+    /// How many rounds of pings were over before that, and those it has answered since.
+    pub rounds_answered: u64,
     /// A proposal it had not acknowledged when it was looked at last, and when that was.
     pub owes: Option<(Zxid, Instant)>,
     pub(super) input: Input,
@@ -63,6 +67,8 @@ impl Link {
             sync: None,
             after: Zxid::ZERO,
             acked: Zxid::ZERO,
+            pinged: false,
+            rounds_answered: 0,
             owes: None,
             input: Input::default(),
         }

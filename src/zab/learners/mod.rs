@@ -105,15 +105,28 @@ const OVERFLOWS: &str = "more was written than may wait behind its synchronizati
 pub struct Learners {
     links: BTreeMap<LinkId, Link>,
     limits: LearnerLimits,
+    /// Pings so far.
+    round: u64,
 }
 
 impl Learners {
     pub(super) fn new(limits: LearnerLimits) -> Learners {
-        Learners { links: BTreeMap::new(), limits }
+        Learners { links: BTreeMap::new(), limits, round: 0 }
     }
 
     pub(super) fn timing(&self) -> Timing {
         self.limits.timing
+    }
+
+    /// How many rounds of pings there were; see [`Link::rounds_answered`].
+    pub(super) fn round(&self) -> u64 {
+        self.round
+    }
+
+    /// A round in which others than learners are asked, who are not pinged for it.
+    pub(super) fn next_round(&mut self) -> u64 {
+        self.round += 1;
+        self.round
     }
 
     /// A learner connected.
@@ -123,6 +136,10 @@ impl Learners {
 
     pub fn has(&self, link: LinkId) -> bool {
         self.links.contains_key(&link)
+    }
+
+    pub(super) fn get(&self, link: LinkId) -> Option<&Link> {
+        self.links.get(&link)
     }
 
     pub(super) fn get_mut(&mut self, link: LinkId) -> Option<&mut Link> {
@@ -294,12 +311,17 @@ impl Learners {
         }
     }
 
-    /// Speaks to everybody who is synchronized: it is how they know that this server lives.
-    pub(super) fn ping<E: From<MasterEffect>>(&self, last: Zxid, out: &mut Vec<E>) {
+    /// Speaks to everybody who is synchronized: it is how they know that this server lives, and by their answers this
+    /// server knows who learnt from it in this round.
+    pub(super) fn ping<E: From<MasterEffect>>(&mut self, last: Zxid, out: &mut Vec<E>) {
+        self.round += 1;
         let bytes = Packet::bare(PacketKind::Ping, last).to_bytes();
-        for (link, state) in self.iter() {
+        for (link, state) in &mut self.links {
             if state.stage >= LinkStage::Acked && !state.is_held() {
-                out.push(MasterEffect::Send { link, bytes: bytes.clone() }.into());
+                if !std::mem::replace(&mut state.pinged, true) {
+                    state.rounds_answered = self.round - 1;
+                }
+                out.push(MasterEffect::Send { link: *link, bytes: bytes.clone() }.into());
             }
         }
     }
