@@ -23,13 +23,14 @@ fn no_seed_breaks_a_promise() {
     }
     println!(
         "cluster simulation: {count} seeds, {} ops, {} transactions, {} epochs, {} crashes, {} partitions, {} lost \
-         disks, {} moved sessions, {} expired, no violation; {} ms from healing to service on average",
+         and {} damaged disks, {} moved sessions, {} expired, no violation; {} ms from healing to service on average",
         total.replies,
         total.transactions,
         total.epochs,
         total.crashes,
         total.partitions,
         total.lost_disks,
+        total.damaged_disks,
         total.moves,
         total.expired,
         total.elections_ms / count
@@ -93,4 +94,9 @@ fn a_history_that_was_cut_off_and_stays_is_noticed() {
 #[test]
 fn a_session_expired_after_a_leader_change_is_noticed() {
     noticed(Sabotage::ForgetsTouches, &["19"]);
+}
+
+#[test]
+fn a_vote_with_a_damaged_log_is_noticed() {
+    noticed(Sabotage::HidesDamage, &["33"]);
 }

@@ -284,6 +284,20 @@ impl Disk {
         Some(flip)
     }
 
+    /// Makes everything from a lie on look as if it had never been written.
+    pub fn forget_from(&mut self, flip: Flip) {
+        match flip {
+            Flip::Segment { segment, offset, .. } => {
+                let offset = offset / SECTOR_BYTES * SECTOR_BYTES;
+                self.segments.split_off(&(segment + 1));
+                self.segments.get_mut(&segment).into_iter().for_each(|file| file[offset..].fill(0));
+            }
+            Flip::Snapshot { zxid, .. } => {
+                self.snapshots.remove(&zxid);
+            }
+        }
+    }
+
     pub fn toggle(&mut self, flip: Flip) {
         match flip {
             Flip::Segment { segment, offset, mask } => {

@@ -1,6 +1,7 @@
 //! A member's lives: how one begins, and how it ends.
 
 use super::super::disk::Disk;
+use super::Sabotage;
 use super::epochs::EpochFiles;
 use super::machine::{Machine, Start};
 use super::member::Server;
@@ -19,7 +20,7 @@ impl<M: Machine> Cluster<M> {
         let start = Start {
             member,
             votes: &self.plan.votes,
-            is_replaced: this.lost,
+            is_replaced: this.lost && this.flip.is_none(),
             settings: self.plan.replica_settings(member),
             init_limit: self.plan.init_limit,
             sync_limit: self.plan.sync_limit,
@@ -55,6 +56,16 @@ impl<M: Machine> Cluster<M> {
     fn judge_boot(&mut self, member: usize, zxid: i64, digest: i64) -> Result<(), String> {
         let this = &mut self.members[member];
         this.take_stock();
+        if let Some(flip) = this.flip.take() {
+            if zxid < 0 {
+                // Noticed. What is left counts for nothing.
+                (this.durable, this.logged, this.floor) = (0, 0, 0);
+                return Ok(());
+            }
+            // Not in the way of anything, so nothing may be missing; and honest again, before it is.
+            this.disk.toggle(flip);
+            this.lost = false;
+        }
         if !M::SPEAKS_ZAB {
             if zxid < this.durable {
                 return Err(format!("member {member} comes back at {zxid}, {} was on its disk", this.durable));
@@ -131,12 +142,26 @@ impl<M: Machine> Cluster<M> {
         self.fail_visits(member, loud);
     }
 
+    /// A byte of the log or of a snapshot changes. Returns whether there was one.
+    pub(super) fn damage_disk(&mut self, member: usize) -> bool {
+        let hides = self.is_sabotaged(Sabotage::HidesDamage);
+        let this = &mut self.members[member];
+        let Some(flip) = this.disk.flip(&mut self.disk_dice) else { return false };
+        if hides {
+            this.disk.forget_from(flip);
+        }
+        (this.lost, this.flip) = (true, Some(flip));
+        self.summary.damaged_disks += 1;
+        self.note(|| format!("a byte lies on the disk of member {member}: {flip:?}"));
+        true
+    }
+
     /// The disk is replaced by an empty one.
     pub(super) fn lose_disk(&mut self, member: usize) {
         self.note(|| format!("member {member} gets an empty disk"));
         self.summary.lost_disks += 1;
         let this = &mut self.members[member];
-        (this.disk, this.epochs) = (Disk::default(), EpochFiles::default());
+        (this.disk, this.epochs, this.flip) = (Disk::default(), EpochFiles::default(), None);
         (this.lost, this.durable, this.logged, this.floor) = (true, 0, 0, 0);
     }
 }

@@ -61,7 +61,7 @@ impl<M: Machine> Cluster<M> {
         }
     }
 
-    /// A disk is replaced, if a majority of voters keeps theirs.
+    /// A disk is replaced or damaged, if a majority of voters keeps theirs.
     fn hurt_disk(&mut self, member: usize) {
         let lost = self.members.iter().filter(|other| other.votes && other.lost).count() as u32;
         let bearable = !self.members[member].votes || self.members[member].lost || lost < self.plan.minority();
@@ -74,7 +74,9 @@ impl<M: Machine> Cluster<M> {
         if let Some(leader) = leader.filter(|_| self.dice.chance(500)) {
             self.kill(leader);
         }
-        self.lose_disk(member);
+        if self.members[member].lost || self.dice.chance(500) || !self.damage_disk(member) {
+            self.lose_disk(member);
+        }
     }
 
     /// Some paths between two groups are blocked, both ways or one.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::super::disk::Disk;
+use super::super::disk::{Disk, Flip};
 use super::super::rng::Rng;
 use super::super::server::Mailbox;
 use super::desk::Standing;
@@ -102,6 +102,8 @@ pub struct Member<M> {
     pub floor: u64,
     /// Its disk was damaged or replaced, and it has not caught up since: whatever it promised is void.
     pub lost: bool,
+    /// The byte on its disk that lies.
+    pub flip: Option<Flip>,
     /// When its life began, in microseconds.
     pub since: u64,
     /// It has been started before.
@@ -131,6 +133,7 @@ impl<M> Member<M> {
             durable: 0,
             floor: 0,
             lost: false,
+            flip: None,
             since: 0,
             has_lived: false,
             dark: false,

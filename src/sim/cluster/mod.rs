@@ -65,6 +65,8 @@ pub enum Sabotage {
     CommitsOutOfOrder,
     /// What learners hear of sessions never reaches a leader that is not the first.
     ForgetsTouches,
+    /// A log is cut off where it is damaged, as if nothing had been written behind, and votes with what is left.
+    HidesDamage,
 }
 
 pub type Options = night::Options<Sabotage>;
@@ -80,6 +82,7 @@ pub struct Summary {
     pub epochs: u64,
     pub crashes: u64,
     pub lost_disks: u64,
+    pub damaged_disks: u64,
     pub partitions: u64,
     pub snapshots: u64,
     pub expired: u64,
@@ -98,6 +101,7 @@ impl std::ops::AddAssign for Summary {
         self.epochs += other.epochs;
         self.crashes += other.crashes;
         self.lost_disks += other.lost_disks;
+        self.damaged_disks += other.damaged_disks;
         self.partitions += other.partitions;
         self.snapshots += other.snapshots;
         self.expired += other.expired;
