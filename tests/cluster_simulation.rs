@@ -4,6 +4,8 @@
 //! where they begin. `RINGKEEPER_SEED=n cargo test --release --test cluster_simulation replay -- --nocapture` lives
 //! through one night again and prints how it ended.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use ringkeeper::sim::cluster::{self, Sabotage, Summary};
 
 fn number(name: &str) -> Option<u64> {
@@ -14,13 +16,29 @@ fn number(name: &str) -> Option<u64> {
 fn no_seed_breaks_a_promise() {
     let count = number("RINGKEEPER_SEEDS").unwrap_or(if cfg!(debug_assertions) { 50 } else { 1000 });
     let first = number("RINGKEEPER_FIRST").unwrap_or(1);
-    let mut total = Summary::default();
-    for seed in first..first + count {
-        match cluster::run(seed, None) {
-            Ok(summary) => total += summary,
-            Err(violation) => panic!("\n{violation}"),
+    let next = AtomicU64::new(first);
+    let nights = || {
+        let mut total = Summary::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + count {
+                return total;
+            }
+            match cluster::run(seed, None) {
+                Ok(summary) => total += summary,
+                Err(violation) => {
+                    next.store(first + count, Ordering::Relaxed); // No night begins any more.
+                    panic!("\n{violation}");
+                }
+            }
         }
-    }
+    };
+    let mut total = Summary::default();
+    std::thread::scope(|scope| {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let all: Vec<_> = (0..threads).map(|_| scope.spawn(nights)).collect();
+        all.into_iter().for_each(|one| total += one.join().expect("a night without a violation"));
+    });
     println!(
         "cluster simulation: {count} seeds, {} ops, {} transactions, {} epochs, {} crashes, {} partitions, {} lost \
          and {} damaged disks, {} moved sessions, {} expired, no violation; {} ms from healing to service on average",

@@ -55,7 +55,13 @@ impl<M: Machine> Cluster<M> {
     /// What came back holds all that ever was on the disk, and nothing that was never written (invariants 31, 33).
     fn judge_boot(&mut self, member: usize, zxid: i64, digest: i64) -> Result<(), String> {
         let this = &mut self.members[member];
+        let floor = this.floor;
         this.take_stock();
+        if this.floor > floor {
+            // The snapshot of another history got its name as the power went.
+            let begins = this.disk.heads().filter(|head| head.floor.0 == this.floor).map(|head| head.zxid.0).min();
+            this.durable = begins.unwrap_or(this.durable);
+        }
         if let Some(flip) = this.flip.take() {
             if zxid < 0 {
                 // Noticed. What is left counts for nothing.

@@ -68,7 +68,8 @@ impl<M: Machine> Cluster<M> {
         let due = reign.map_or(0, |reign| if reign.established { reign.history } else { reign.committed });
         let has_history = self.history.holds(this.durable, due);
         if this.lost {
-            this.lost = !(reign.is_some() && has_history);
+            // Of an epoch that began with nothing, nothing is missing; that does not make the disk whole.
+            this.lost = !(reign.is_some() && has_history && this.durable > 0);
             return Ok(());
         }
         // While a history is taken over it is logged as it comes, before its epoch is current. Until then nothing of
