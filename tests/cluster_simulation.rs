@@ -56,6 +56,7 @@ fn no_seed_breaks_a_promise() {
     // A world in which nothing happens keeps every promise.
     assert!(total.replies > count * 50 && total.transactions > count * 30 && total.epochs > count);
     assert!(count < 50 || (total.crashes > count && total.partitions > count / 2 && total.moves > count));
+    assert!(count < 50 || (total.mastered > count / 4 && total.damaged_disks > count / 50));
 }
 
 #[test]

@@ -129,10 +129,10 @@ impl Forwarding {
 
     /// The session's client has come back by another connection than this one, whatever the leader says to that: what
     /// the one it left still has to say comes too late, behind what it may have asked through another member since.
-    pub(super) fn is_left(&self, session: SessionId, origin: Origin) -> bool {
+    pub(super) fn is_left(&self, session: SessionId, by: Asker) -> bool {
         let asked = self.renewals.get(&session).and_then(VecDeque::back).map(|renewal| renewal.asker);
         let held = self.held.get(&session).and_then(|held| held.last()).map(|connect| Asker::Client(connect.origin));
-        held.or(asked).is_some_and(|latest| latest != Asker::Client(origin))
+        held.or(asked).is_some_and(|latest| latest != by)
     }
 
     pub(super) fn take_renewal(&mut self, session: SessionId) -> Option<Renewal> {

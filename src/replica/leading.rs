@@ -133,6 +133,10 @@ impl Replica {
             let submit = submit(session, cxid, OpCode::Error, body, ids);
             return self.refuse(&submit, ErrorCode::Unimplemented, now);
         };
+        if op == OpCode::Error {
+            // A follower says so of a client of one of its observers.
+            return self.refuse(&submit(session, cxid, op, body, ids), ErrorCode::SessionMoved, now);
+        }
         // The reference waits for the learner's next ping to know that the session lives, and may be too late.
         self.sessions.vouch(session, self.hearing.now(), None);
         if op == OpCode::Sync {

@@ -70,9 +70,15 @@ impl Replica {
 
     /// An observer's client wants something that only the leader can order.
     pub(super) fn relay_request(&mut self, link: LinkId, request: &Forwarded, ids: &[Id], now: Now, out: &mut Effects) {
+        let moved = self.sessions.owner(request.session).is_some_and(|owner| owner != Owner::Learner(link));
         let Some(ensemble) = &mut self.ensemble else { return };
         if OpCode::from_i32(request.op) == Some(OpCode::Sync) {
             ensemble.forwarding.sync(PendingSync::Observer(link));
+        } else if moved || ensemble.forwarding.is_left(request.session, Asker::Observer(link)) {
+            // To the leader, whoever is behind this server is this server: it would order this behind what the client has
+            // asked since. What is no operation it refuses, and the observer hears of that in its turn.
+            let refused = Forwarded { op: OpCode::Error.code(), ..request.clone() };
+            return self.with_learner(now, out, |learner, effects| learner.forward(&refused, ids, effects));
         }
         self.with_learner(now, out, |learner, effects| learner.forward(request, ids, effects));
     }

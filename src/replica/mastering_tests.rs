@@ -183,6 +183,40 @@ fn own_clients_and_observers_wait_in_one_line() {
     assert_eq!(rig.sent(observer), [refused]);
 }
 
+/// To the leader an observer and its master are one, so the master has to know where a client is.
+#[test]
+fn what_a_client_asked_where_it_was_does_not_come_behind_what_it_asks_where_it_is() {
+    let (mut rig, leader) = following();
+    let observer = observes(&mut rig, 8);
+    let session = SessionId(ONE + 1);
+    let renewal = Packet::with(PacketKind::Revalidate, Zxid::NONE, Revalidate { session, timeout_ms: 700 }.encode());
+    let valid = Packet::with(PacketKind::Revalidate, Zxid::NONE, Revalidated { session, valid: true }.encode());
+    let asked = request(session.0, 7, OpCode::Create);
+    let refused = request(session.0, 7, OpCode::Error);
+    let passes_on = |rig: &mut Rig| {
+        rig.sent(leader);
+        rig.say(observer, &asked);
+        let sent = rig.sent(leader);
+        assert!(sent == std::slice::from_ref(&asked) || sent == std::slice::from_ref(&refused), "{sent:?}");
+        sent[0] == asked
+    };
+    rig.say(observer, &renewal);
+    rig.say(leader, &valid);
+    assert!(passes_on(&mut rig));
+    // It comes here: from then on, not only once it is let in.
+    let connect = Connect { origin: origin(1), session, timeout_ms: 900, last_zxid_seen: Zxid::ZERO };
+    rig.turn(|replica, now, out| replica.on_mail(ToReplica::Connect(connect), now, out));
+    assert!(!passes_on(&mut rig));
+    rig.say(leader, &valid);
+    assert!(!passes_on(&mut rig));
+    rig.turn(|replica, now, out| replica.on_mail(ToReplica::Gone { origin: origin(1), session }, now, out));
+    assert!(!passes_on(&mut rig));
+    // And back.
+    rig.say(observer, &renewal);
+    rig.say(leader, &valid);
+    assert!(passes_on(&mut rig));
+}
+
 fn answers(rig: &mut Rig) -> Vec<AnswerKind> {
     let entries = rig.mail.drain(..).flat_map(|mail| match mail {
         ToShard::Batch(entries) => {

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
+use super::forwarding::Asker;
 use super::{Effects, Replica};
 use crate::base::{ErrorCode, Now, SessionId, WallMs, Xid, Zxid};
 use crate::codec::opcode::OpCode;
@@ -20,7 +21,10 @@ impl Replica {
             return; // The connection is being closed; an unanswered request is an honest "maybe".
         }
         self.watch.on_request();
-        let is_left = self.ensemble.as_ref().is_some_and(|it| it.forwarding.is_left(submit.session, submit.origin));
+        let is_left = self
+            .ensemble
+            .as_ref()
+            .is_some_and(|it| it.forwarding.is_left(submit.session, Asker::Client(submit.origin)));
         if is_left || self.client_of(submit.session) != Some(submit.origin) {
             // Expired, closed, or moved to another connection (parity SE-21): no answer, an end.
             return self.hang_up(submit.origin, out);

@@ -107,7 +107,7 @@ impl Replica {
         self.local.release(session, origin);
         // In an ensemble it stays the last one's until it is renewed: a request may still be on its way here from the
         // member where the client was before, and comes too late.
-        if self.ensemble.is_some() && self.orders() {
+        if self.is_observer_master() || (self.ensemble.is_some() && self.orders()) {
             return;
         }
         if self.sessions.owner(session) == Some(Owner::Conn(origin)) {

@@ -84,6 +84,8 @@ pub struct Summary {
     pub lost_disks: u64,
     pub damaged_disks: u64,
     pub partitions: u64,
+    /// Observers that came to a follower.
+    pub mastered: u64,
     pub snapshots: u64,
     pub expired: u64,
     /// Sessions that went to another member.
@@ -103,6 +105,7 @@ impl std::ops::AddAssign for Summary {
         self.lost_disks += other.lost_disks;
         self.damaged_disks += other.damaged_disks;
         self.partitions += other.partitions;
+        self.mastered += other.mastered;
         self.snapshots += other.snapshots;
         self.expired += other.expired;
         self.moves += other.moves;

@@ -11,6 +11,7 @@ use crate::replica::{PeerNews, PeerPort};
 /// Where members listen: `member-1:2888:3888` and so on.
 pub const QUORUM_PORT: u16 = 2888;
 pub const ELECTION_PORT: u16 = 3888;
+pub const OBSERVERS_PORT: u16 = 2191;
 
 /// A call that nobody answers is made again this much later (Linux: net.ipv4.tcp_syn_linear_timeouts).
 const CALL_AGAIN_US: u64 = 1_000_000;
@@ -26,6 +27,7 @@ impl<M: Machine> Cluster<M> {
         let port = match address.port {
             QUORUM_PORT => PeerPort::Quorum,
             ELECTION_PORT => PeerPort::Election,
+            OBSERVERS_PORT => PeerPort::Observers,
             _ => return None,
         };
         let number: usize = address.host.strip_prefix("member-")?.parse().ok()?;
@@ -77,6 +79,7 @@ impl<M: Machine> Cluster<M> {
         let accepted = self.network.wires.get(&wire).map_or(link, |wire| wire.ends[1].link);
         let from = ([127, 0, 1, caller as u8 + 1], 1024 + (wire % 60_000) as u16).into();
         self.note(|| format!("member {caller} calls {goal} for {port:?}: wire {wire}"));
+        self.summary.mastered += u64::from(port == PeerPort::Observers);
         self.peer_turn(goal, PeerNews::Accepted { link: accepted, port, from })
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::super::rng::Rng;
-use super::peers::{ELECTION_PORT, QUORUM_PORT, host};
+use super::peers::{ELECTION_PORT, OBSERVERS_PORT, QUORUM_PORT, host};
 use crate::base::{ServerId, ShardId};
 use crate::prep::Rules;
 use crate::replica::{self, EnsembleSettings, ReaperSettings, SnapshotSettings};
@@ -55,6 +55,8 @@ pub struct Plan {
     pub failing_writes: bool,
     /// Everybody loses power at once.
     pub blackouts: bool,
+    /// Observers learn from followers.
+    pub observer_masters: bool,
 }
 
 impl Plan {
@@ -99,6 +101,7 @@ impl Plan {
             stalls: dice.chance(300),
             failing_writes: dice.chance(150),
             blackouts: dice.chance(150),
+            observer_masters: dice.chance(500),
         }
     }
 
@@ -109,6 +112,13 @@ impl Plan {
     /// How many voters may be without a whole disk at any time.
     pub fn minority(&self) -> u32 {
         (self.voters().count_ones() - 1) / 2
+    }
+
+    /// By when a member in touch with its leader has passed on whom it heard, in microseconds. Word of an observer's
+    /// clients may come by way of a follower.
+    pub fn word_us(&self) -> u64 {
+        let ways = if self.observer_masters { 2 } else { 1 };
+        ways * (self.tick_ms as u64 * 1000 + 100_000)
     }
 
     /// The longest that a connected majority needs for a leader and a synchronised quorum (invariant 39), in
@@ -188,7 +198,7 @@ impl Plan {
             observer_reconnect_delay_ms: 0,
             observer_election_delay_ms: 200,
             trust_empty: true,
-            observer_master_port: None,
+            observer_master_port: self.observer_masters.then_some(OBSERVERS_PORT),
             observer_master_bytes_max: 32 << 20,
             multi_address: false,
             field_bytes_max: 2 << 20,

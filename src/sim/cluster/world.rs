@@ -184,7 +184,7 @@ impl<M: Machine> Cluster<M> {
             .collect();
         let members =
             plan.votes.iter().enumerate().map(|(id, votes)| Member::new(id, *votes, &plan, &mut clock_dice)).collect();
-        let ears = Ears::with_grace(plan.tick_ms as u64 * 1000 + 100_000);
+        let ears = Ears::with_grace(plan.word_us());
         let told = std::env::var("RINGKEEPER_TRACE").ok().and_then(|lines| lines.parse().ok());
         let trace_max = told.unwrap_or(TRACE_LINES);
         let mut commits = Commits::new(plan.extended_types, plan.never_used_ms, false);
