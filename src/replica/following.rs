@@ -453,6 +453,13 @@ impl Replica {
         }
     }
 
+    /// The log ends in an epoch that is not current yet, so it may have to be cut again. A snapshot of it would sooner or
+    /// later take the place of those before the cut.
+    pub(super) fn is_unadopted(&self) -> bool {
+        let current = self.ensemble.as_ref().map(|ensemble| ensemble.current_epoch);
+        self.logs() && current.is_some_and(|current| self.last_proposed.epoch() > current)
+    }
+
     /// The newest epoch whose whole initial history is part of what this server has logged.
     pub(super) fn vouched_epoch(&self) -> i64 {
         let Some(ensemble) = &self.ensemble else { return 0 };

@@ -98,7 +98,7 @@ impl Replica {
         let written = self.journal.stats().bytes;
         let due = self.snapshots.records_since > self.snapshots.records_due
             || self.snapshots.bytes_due.is_some_and(|bytes| written - self.snapshots.bytes_before > bytes);
-        if !due || self.failed || self.is_rebasing() {
+        if !due || self.failed || self.is_rebasing() || self.is_unadopted() {
             return;
         }
         self.snapshots.records_since = 0;

@@ -113,12 +113,17 @@ impl SessionTable {
         }
     }
 
-    /// As [`SessionTable::touch`], over the connection it was last renewed on.
+    /// The session was heard at `heard` (heard time) over the connection it was last renewed on. That never shortens what
+    /// it has: news of a shard that stood still may be older than another member's word. `false` if there is no such
+    /// session or it is closing.
     pub fn hear(&mut self, id: SessionId, heard: Instant) -> bool {
-        match self.sessions.get(&id).map(|session| session.live_timeout_ms) {
-            Some(timeout_ms) => self.touch(id, heard, timeout_ms),
-            None => false,
-        }
+        let Some(session) = self.sessions.get_mut(&id).filter(|session| session.deadline.is_some()) else {
+            return false;
+        };
+        session.heard = session.heard.max(heard);
+        let timeout_ms = session.live_timeout_ms;
+        self.extend(id, self.deadline(heard, timeout_ms));
+        true
     }
 
     /// The session was heard at `heard` (heard time) over a connection with that timeout. `false` if there
@@ -145,7 +150,12 @@ impl SessionTable {
     /// reference's, which a stale ping may expire early.
     pub fn vouch(&mut self, id: SessionId, heard: Instant, timeout_ms: Option<i32>) {
         let Some(session) = self.sessions.get(&id) else { return };
-        let deadline = self.deadline(heard, timeout_ms.unwrap_or(session.live_timeout_ms));
+        self.extend(id, self.deadline(heard, timeout_ms.unwrap_or(session.live_timeout_ms)));
+    }
+
+    /// Unless it has as long anyway, or is closing.
+    fn extend(&mut self, id: SessionId, deadline: u64) {
+        let Some(session) = self.sessions.get(&id) else { return };
         let Some(old) = session.deadline.filter(|old| *old < deadline) else { return };
         self.leave_bucket(id, Some(old));
         self.buckets.entry(deadline).or_default().insert(id);
@@ -247,6 +257,8 @@ mod tests {
         assert_eq!(table.live_timeout_ms(A), Some(1000));
         assert!(table.expired(ms(1000)).is_empty(), "its own connection gave it until 1100");
         table.vouch(A, ms(500), Some(2000));
+        // Of a shard that stood still since before that.
+        assert!(table.hear(A, ms(400)));
         assert!(table.expired(ms(2500)).is_empty());
         assert_eq!(table.expired(ms(2600)), [A]);
         table.vouch(A, ms(2600), None);
