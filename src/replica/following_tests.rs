@@ -34,3 +34,21 @@ fn a_marker_may_land_after_its_history_was_cut() {
     rig.say(link, &Packet::with(PacketKind::Proposal, next, record(next)));
     assert_eq!(kinds(&rig.sent(link)), [(PacketKind::Ack, next.0)]);
 }
+
+/// Snapshots take the place of older ones, and a boot without this epoch needs one from before it.
+#[test]
+fn what_may_have_to_be_cut_is_in_no_snapshot() {
+    let mut rig = Rig::new(member());
+    rig.elect(2);
+    let (link, _) = rig.greet(1);
+    rig.say(link, &Packet::bare(PacketKind::Diff, Zxid::ZERO));
+    for counter in 1..=1_100 {
+        rig.commit(link, ONE + counter);
+    }
+    assert_eq!((rig.logged, rig.current_epoch()), (1_100, 0));
+    assert!(rig.disk.snapshots.keys().all(|zxid| *zxid == Zxid::ZERO), "{:?}", rig.disk.snapshots.keys());
+    rig.say(link, &Packet::with(PacketKind::NewLeader, Zxid(ONE), Bytes::from_static(b"version=0")));
+    assert_eq!(rig.current_epoch(), 1);
+    rig.wait(10);
+    assert_eq!(rig.disk.snapshots.keys().last(), Some(&Zxid(ONE + 1_100)));
+}
