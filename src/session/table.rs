@@ -29,6 +29,8 @@ struct Session {
     timeout_ms: i32,
     /// The one its latest connection negotiated: what deadlines are made of.
     live_timeout_ms: i32,
+    /// The one another member has named since; 0 if none has.
+    told_timeout_ms: i32,
     /// Milliseconds of heard time; `None` once it is closing.
     deadline: Option<u64>,
     heard: Instant,
@@ -65,7 +67,14 @@ impl SessionTable {
         self.buckets.entry(deadline).or_default().insert(id);
         self.sessions.insert(
             id,
-            Session { timeout_ms, live_timeout_ms: timeout_ms, deadline: Some(deadline), heard: now, owner },
+            Session {
+                timeout_ms,
+                live_timeout_ms: timeout_ms,
+                told_timeout_ms: 0,
+                deadline: Some(deadline),
+                heard: now,
+                owner,
+            },
         );
     }
 
@@ -132,7 +141,7 @@ impl SessionTable {
         let deadline = self.deadline(heard, timeout_ms);
         let Some(session) = self.sessions.get_mut(&id) else { return false };
         let Some(old) = session.deadline else { return false };
-        session.live_timeout_ms = timeout_ms;
+        (session.live_timeout_ms, session.told_timeout_ms) = (timeout_ms, 0);
         if heard < session.heard {
             return true;
         }
@@ -149,8 +158,10 @@ impl SessionTable {
     /// of a connection that the client has left since, so it never shortens what the session has: unlike the
     /// reference's, which a stale ping may expire early.
     pub fn vouch(&mut self, id: SessionId, heard: Instant, timeout_ms: Option<i32>) {
-        let Some(session) = self.sessions.get(&id) else { return };
-        self.extend(id, self.deadline(heard, timeout_ms.unwrap_or(session.live_timeout_ms)));
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        session.told_timeout_ms = timeout_ms.unwrap_or(session.told_timeout_ms);
+        let timeout_ms = timeout_ms.unwrap_or(session.live_timeout_ms.max(session.told_timeout_ms));
+        self.extend(id, self.deadline(heard, timeout_ms));
     }
 
     /// Unless it has as long anyway, or is closing.
@@ -263,6 +274,14 @@ mod tests {
         assert_eq!(table.expired(ms(2600)), [A]);
         table.vouch(A, ms(2600), None);
         assert!(table.is_closing(A));
+        // Word without a timeout counts with the one that was named last, until a new connection has one of its own.
+        table.open(B, 200, ms(0));
+        table.vouch(B, ms(0), Some(500));
+        table.vouch(B, ms(400), None);
+        assert!(table.expired(ms(900)).is_empty());
+        assert!(table.touch(B, ms(900), 200));
+        table.vouch(B, ms(1000), None);
+        assert_eq!(table.expired(ms(1300)), [B]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Sabotage;
 use super::machine::Machine;
-use super::network::OnWire;
+use super::network::{OnWire, Wire};
 use super::packets;
 use super::world::{Cluster, Happening};
 use crate::base::{LinkId, PeerAddress};
@@ -173,9 +173,11 @@ impl<M: Machine> Cluster<M> {
         self.peer_turn(member, PeerNews::Drained { link })
     }
 
-    /// A member is done with its end of a wire. What it had to say on a dead one was lost until now.
+    /// A member is done with its end of a wire. What it had to say on one that was dead, or to somebody who was gone
+    /// without its knowing, was lost until now.
     fn shut(&mut self, wire: u64, side: usize) {
-        if self.network.wires.get(&wire).is_some_and(|wire| wire.ends.iter().any(|end| end.dead)) {
+        let loses = |wire: &Wire| wire.port != PeerPort::Election || wire.ends.iter().any(|end| end.dead);
+        if self.network.wires.get(&wire).is_some_and(loses) {
             self.ears.fault_until(self.now);
         }
         self.network.shut(wire, side);
