@@ -1,4 +1,4 @@
-//! A follower whose disk is slower than its leader.
+//! A follower whose history is cut, or may have to be: what of it reaches the disk, and when.
 
 use super::member_rig::{Rig, kinds, record};
 use super::tests::member;

@@ -46,7 +46,7 @@ impl<M: Machine> Cluster<M> {
                 self.members[member].must_halt = true;
                 self.note(|| format!("member {member}: the journal's disk fails"));
                 self.replica_turn(member, |machine, _, out| machine.on_disk_failed("invented failure", out))?;
-                if self.members[member].server.is_some() && self.members[member].fuse != Some(0) {
+                if self.members[member].server.is_some() && !self.members[member].is_cut() {
                     return Err(format!("member {member}: the disk failed and the replica goes on"));
                 }
                 Ok(())
@@ -98,8 +98,8 @@ impl<M: Machine> Cluster<M> {
         member: usize,
         call: impl FnOnce(&mut M, Now, &mut replica::Effects),
     ) -> Result<(), String> {
-        if self.members[member].fuse == Some(0) {
-            return Ok(()); // It lost its power in the middle of what it did just now.
+        if self.members[member].is_cut() {
+            return Ok(());
         }
         let now = self.members[member].clock.now(self.now);
         let Some(server) = &mut self.members[member].server else { return Ok(()) };

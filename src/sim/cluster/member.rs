@@ -160,6 +160,11 @@ impl<M> Member<M> {
         }
     }
 
+    /// Its power went in the middle of a turn: it does nothing any more.
+    pub fn is_cut(&self) -> bool {
+        self.fuse == Some(0)
+    }
+
     /// One effect is carried out; false when the power goes right after it.
     pub fn burn(&mut self) -> bool {
         match &mut self.fuse {

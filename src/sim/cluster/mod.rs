@@ -5,7 +5,7 @@
 //! see no difference between a journal and an agreement.
 //!
 //! ```text
-//!   faults   cuts, kills, partitions, lost disks       rest    healing, and what must come of it
+//!   faults   cuts, kills, partitions, hurt disks       rest    healing, and what must come of it
 //!     |                                                  |
 //!   world --- driver: effects of a member's replica --- peers: dials, bytes, ends of wires --- network
 //!     |          |                                         |

@@ -72,8 +72,8 @@ impl<M: Machine> Cluster<M> {
         shard: usize,
         call: impl FnOnce(&mut Shard, Now, &mut shard::Effects),
     ) -> Result<(), String> {
-        if self.members[member].fuse == Some(0) {
-            return Ok(()); // As in `replica_turn`.
+        if self.members[member].is_cut() {
+            return Ok(());
         }
         let now = self.members[member].clock.now(self.now);
         let Some(server) = &mut self.members[member].server else { return Ok(()) };

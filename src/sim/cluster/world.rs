@@ -267,7 +267,7 @@ impl<M: Machine> Cluster<M> {
             self.summary.steps += 1;
             self.happen(happening)?;
             for member in 0..self.members.len() {
-                if self.members[member].fuse == Some(0) {
+                if self.members[member].is_cut() {
                     self.cut_power(member)?;
                 }
             }

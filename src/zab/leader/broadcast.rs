@@ -56,8 +56,7 @@ impl Leader {
         self.answer_syncs(out);
         let point = if self.outstanding.is_empty() { Zxid::ZERO } else { self.quorum_point() };
         let mut moved = false;
-        let syncs = |leader: &Leader, next: &Outstanding| leader.syncs.hold_up(next.zxid);
-        while self.outstanding.front().is_some_and(|next| next.zxid <= point && !syncs(self, next)) {
+        while self.outstanding.front().is_some_and(|next| next.zxid <= point && !self.syncs.hold_up(next.zxid)) {
             let proposal = self.outstanding.pop_front().expect("seen above");
             self.last_committed = proposal.zxid;
             self.announce(&proposal, out);

@@ -105,7 +105,7 @@ const OVERFLOWS: &str = "more was written than may wait behind its synchronizati
 pub struct Learners {
     links: BTreeMap<LinkId, Link>,
     limits: LearnerLimits,
-    /// Pings so far.
+    /// Rounds so far.
     round: u64,
 }
 
@@ -118,12 +118,13 @@ impl Learners {
         self.limits.timing
     }
 
-    /// How many rounds of pings there were; see [`Link::rounds_answered`].
+    /// How many rounds there were in which learners, or others in their place, were asked whom they follow; see
+    /// [`Link::rounds_answered`].
     pub(super) fn round(&self) -> u64 {
         self.round
     }
 
-    /// A round in which others than learners are asked, who are not pinged for it.
+    /// Begins one. That the learners are asked is [`Learners::ping`]'s affair.
     pub(super) fn next_round(&mut self) -> u64 {
         self.round += 1;
         self.round
@@ -314,12 +315,12 @@ impl Learners {
     /// Speaks to everybody who is synchronized: it is how they know that this server lives, and by their answers this
     /// server knows who learnt from it in this round.
     pub(super) fn ping<E: From<MasterEffect>>(&mut self, last: Zxid, out: &mut Vec<E>) {
-        self.round += 1;
+        let round = self.next_round();
         let bytes = Packet::bare(PacketKind::Ping, last).to_bytes();
         for (link, state) in &mut self.links {
             if state.stage >= LinkStage::Acked && !state.is_held() {
                 if !std::mem::replace(&mut state.pinged, true) {
-                    state.rounds_answered = self.round - 1;
+                    state.rounds_answered = round - 1;
                 }
                 out.push(MasterEffect::Send { link: *link, bytes: bytes.clone() }.into());
             }
