@@ -48,6 +48,8 @@ const PATIENCE: Duration = Duration::from_micros(250);
 pub struct DiskPort {
     journal: JournalThread,
     chores: RefCell<VecDeque<DiskEffect>>,
+    /// Chores asked for and not yet done.
+    chores_left: Cell<usize>,
     news: RefCell<Vec<DiskNews>>,
     /// Batches and segment preparations not yet answered.
     journal_pending: Cell<usize>,
@@ -62,6 +64,7 @@ impl DiskPort {
         DiskPort {
             journal,
             chores: RefCell::default(),
+            chores_left: Cell::new(0),
             news: RefCell::default(),
             journal_pending: Cell::new(0),
             writing_since: Cell::new(None),
@@ -81,6 +84,7 @@ impl DiskPort {
                 if matches!(chore, DiskEffect::PrepareSegment { .. }) {
                     self.journal_pending.update(|count| count + 1);
                 }
+                self.chores_left.update(|count| count + 1);
                 self.chores.borrow_mut().push_back(chore);
                 ring(&self.helper);
             }
@@ -119,6 +123,11 @@ impl DiskPort {
         }
         *self.driver.borrow_mut() = Some(cx.waker().clone());
         Poll::Pending
+    }
+
+    /// The task that does chores has something to do, for which it needs the executor now and then.
+    pub fn has_chores(&self) -> bool {
+        self.chores_left.get() > 0
     }
 
     /// No batch is being written and no segment prepared, and the driver has taken the news of the last.
@@ -160,44 +169,50 @@ async fn next<T>(queue: &RefCell<VecDeque<T>>, waker: &RefCell<Option<Waker>>) -
 pub async fn do_chores(port: Rc<DiskPort>, settings: DiskSettings) {
     let mut snapshot: Option<SnapshotFile> = None;
     loop {
-        match port.next_chore().await {
-            DiskEffect::WriteBatch(_) => unreachable!("batches go to the writer"),
-            DiskEffect::PrepareSegment { segment, bytes, recycle } => {
-                let path = settings.dirs.segment_path(segment);
-                let old = recycle.map(|old| settings.dirs.segment_path(old));
-                let what = format!("cannot prepare {}", path.display());
-                let force_sync = settings.force_sync;
-                let pace = port.journal.pace();
-                match blocking(move || prepare_segment(&path, bytes, old.as_deref(), force_sync, &pace)).await {
-                    Ok(()) => port.tell(DiskNews::SegmentReady(segment)),
-                    Err(error) => port.tell(DiskNews::Failed(format!("{what}: {}", plain_words(&error)))),
-                }
+        let chore = port.next_chore().await;
+        do_chore(&port, &settings, chore, &mut snapshot).await;
+        port.chores_left.update(|count| count - 1);
+    }
+}
+
+async fn do_chore(port: &DiskPort, settings: &DiskSettings, chore: DiskEffect, snapshot: &mut Option<SnapshotFile>) {
+    match chore {
+        DiskEffect::WriteBatch(_) => unreachable!("batches go to the writer"),
+        DiskEffect::PrepareSegment { segment, bytes, recycle } => {
+            let path = settings.dirs.segment_path(segment);
+            let old = recycle.map(|old| settings.dirs.segment_path(old));
+            let what = format!("cannot prepare {}", path.display());
+            let force_sync = settings.force_sync;
+            let pace = port.journal.pace();
+            match blocking(move || prepare_segment(&path, bytes, old.as_deref(), force_sync, &pace)).await {
+                Ok(()) => port.tell(DiskNews::SegmentReady(segment)),
+                Err(error) => port.tell(DiskNews::Failed(format!("{what}: {}", plain_words(&error)))),
             }
-            DiskEffect::DeleteSegment(segment) => delete(settings.dirs.segment_path(segment)).await,
-            DiskEffect::DeleteSnapshot(zxid) => delete(settings.dirs.snapshot_path(zxid)).await,
-            DiskEffect::SetAsideSegment(segment) => set_aside(settings.dirs.segment_path(segment)).await,
-            DiskEffect::SetAsideSnapshot(zxid) => set_aside(settings.dirs.snapshot_path(zxid)).await,
-            DiskEffect::SnapshotOpen { zxid } => {
-                let path = settings.dirs.snapshot_path(zxid);
-                let opened = blocking(move || SnapshotFile::create(zxid, path)).await;
-                snapshot = keep(&port, zxid, opened, DiskNews::SnapshotReady);
-            }
-            DiskEffect::SnapshotChunk { bytes } => {
-                // After a failure there is none, and the replica has been told.
-                let Some(file) = snapshot.take() else { continue };
-                let zxid = file.zxid();
-                let written = blocking(move || file.append(&bytes)).await;
-                snapshot = keep(&port, zxid, written, DiskNews::SnapshotReady);
-            }
-            DiskEffect::SnapshotClose { zxid } => {
-                let Some(file) = snapshot.take() else { continue };
-                let closed = blocking(move || file.finish()).await;
-                keep(&port, zxid, closed, DiskNews::SnapshotWritten(zxid));
-            }
-            DiskEffect::SnapshotAbort { .. } => {
-                if let Some(file) = snapshot.take() {
-                    blocking(move || file.discard()).await;
-                }
+        }
+        DiskEffect::DeleteSegment(segment) => delete(settings.dirs.segment_path(segment)).await,
+        DiskEffect::DeleteSnapshot(zxid) => delete(settings.dirs.snapshot_path(zxid)).await,
+        DiskEffect::SetAsideSegment(segment) => set_aside(settings.dirs.segment_path(segment)).await,
+        DiskEffect::SetAsideSnapshot(zxid) => set_aside(settings.dirs.snapshot_path(zxid)).await,
+        DiskEffect::SnapshotOpen { zxid } => {
+            let path = settings.dirs.snapshot_path(zxid);
+            let opened = blocking(move || SnapshotFile::create(zxid, path)).await;
+            *snapshot = keep(port, zxid, opened, DiskNews::SnapshotReady);
+        }
+        DiskEffect::SnapshotChunk { bytes } => {
+            // After a failure there is none, and the replica has been told.
+            let Some(file) = snapshot.take() else { return };
+            let zxid = file.zxid();
+            let written = blocking(move || file.append(&bytes)).await;
+            *snapshot = keep(port, zxid, written, DiskNews::SnapshotReady);
+        }
+        DiskEffect::SnapshotClose { zxid } => {
+            let Some(file) = snapshot.take() else { return };
+            let closed = blocking(move || file.finish()).await;
+            keep(port, zxid, closed, DiskNews::SnapshotWritten(zxid));
+        }
+        DiskEffect::SnapshotAbort { .. } => {
+            if let Some(file) = snapshot.take() {
+                blocking(move || file.discard()).await;
             }
         }
     }

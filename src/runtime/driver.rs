@@ -7,6 +7,9 @@
 //! (or of the whole machine) that must still be true, or sessions would expire because *we* slept. So `now` is
 //! read before the poller is emptied, every ready connection is read after that, and a turn that could not do so
 //! (more events than fit, mail blocked) leaves the tick to the next.
+//!
+//! An executor with nothing to do sleeps in the poller itself, with one system call, as long as its driver is the only
+//! task there is. While the disk has chores, and once a tick whatever else there is, it sleeps inside glommio's ring.
 
 use std::future::poll_fn;
 use std::io;
@@ -105,11 +108,23 @@ pub struct Driver<S, R> {
     shard_tick_due: bool,
     /// The last turn could not do everything.
     work_left: bool,
+    /// A tick has passed since glommio last looked at its other tasks and its ring.
+    look_around: bool,
     said_serving: bool,
     said_quiet: bool,
     /// As this turn began, no shard had anything left to say.
     saw_all_quiet: bool,
     closing_since: Option<Instant>,
+}
+
+/// How much of what was ready as a turn began it has heard of.
+#[derive(PartialEq)]
+enum Heard {
+    All,
+    /// What ended the last wait; more may have come since, of which the next wait tells at once.
+    Enough,
+    /// There was more than one call tells.
+    Part,
 }
 
 const WAKE: u64 = u64::MAX;
@@ -162,6 +177,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             news: Vec::new(),
             shard_tick_due: false,
             work_left: false,
+            look_around: true,
             said_serving: false,
             said_quiet: false,
             saw_all_quiet: false,
@@ -188,25 +204,23 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             if let Some(replica) = &self.replica {
                 replica.disk.make_way();
             }
-            // The next turn follows at once, or after a look around, but a burst must not starve the executor's other
-            // tasks.
-            let stay = if self.awaits_epoch() {
-                false
-            } else if busy {
-                now.mono.micros_since(burst_since) < BURST_MICROS
-            } else {
-                now.mono.micros_since(busy_at) < self.spin_micros
-            };
-            if !stay {
-                self.sleep(phase).await;
-                burst_since = clock::now().mono;
+            let may_spin = now.mono.micros_since(busy_at) < self.spin_micros;
+            if !self.is_alone() {
+                // The next turn follows at once, or after a look around, but a burst must not starve the other tasks.
+                let in_burst = busy && now.mono.micros_since(burst_since) < BURST_MICROS;
+                if self.awaits_epoch() || !(in_burst || may_spin) {
+                    self.sleep(phase).await;
+                    burst_since = clock::now().mono;
+                }
+            } else if !self.work_left && !may_spin {
+                self.wait(phase);
             }
         }
     }
 
     /// Everything there is to do now. Returns whether there was anything.
     fn turn(&mut self, now: Now, phase: Phase) -> bool {
-        let drained = self.look();
+        let heard = self.look();
         let quieting = phase >= Phase::Quieting;
         self.saw_all_quiet = quieting && self.stop.all_quiet();
         let mut busy = false;
@@ -240,7 +254,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 busy |= shard.net.read(&mut shard.machine, now, says);
             }
         }
-        self.tick(now, drained && read_all);
+        self.tick(now, heard == Heard::All && read_all);
         busy |= self.exchange(now);
         if let Some(shard) = &mut self.shard {
             shard.net.settle(&mut shard.machine, now, &mut self.shard_says);
@@ -248,18 +262,29 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         self.post();
         self.keep_stopping(phase);
         // None of this rings again: mail for the replica here, sockets half read, events that did not fit.
-        self.work_left = !drained
+        self.work_left = heard == Heard::Part
             || !self.shard_says.mail.is_empty()
             || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready())
             || self.peers().is_some_and(Peers::has_work);
         busy || self.work_left
     }
 
-    /// Asks the poller what is ready. Returns whether it has told all.
-    fn look(&mut self) -> bool {
-        self.events.clear();
+    /// Hears from the poller what is ready.
+    fn look(&mut self) -> Heard {
+        if self.poller.has_waited() {
+            self.poller.tell_waited(&mut self.events);
+            self.note_events();
+            if !self.tick_due && !self.shard_tick_due {
+                return Heard::Enough;
+            }
+        }
         // It fails only for a bad descriptor or buffer, which would be a fault of ours.
-        let drained = self.poller.poll(&mut self.events).expect("epoll_wait on our own descriptor");
+        let all = self.poller.poll(&mut self.events).expect("epoll_wait on our own descriptor");
+        self.note_events();
+        if all { Heard::All } else { Heard::Part }
+    }
+
+    fn note_events(&mut self) {
         for ready in self.events.drain(..) {
             match ready.token {
                 WAKE => {}
@@ -268,6 +293,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                     let mut count = [0; 8];
                     let _ = rustix::io::read(&self.ticker, &mut count);
                     self.tick_due = true;
+                    self.look_around = true;
                 }
                 ACCEPT => {
                     if let Some(acceptor) = self.shard.as_mut().and_then(|shard| shard.acceptor.as_mut()) {
@@ -286,7 +312,6 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 }
             }
         }
-        drained
     }
 
     fn tick(&mut self, now: Now, heard_all: bool) {
@@ -445,15 +470,31 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         }
     }
 
+    /// No other task of this executor has anything to do, and glommio has looked for one since the last tick.
+    fn is_alone(&self) -> bool {
+        let has_chores = self.replica.as_ref().is_some_and(|replica| replica.disk.has_chores());
+        !(self.look_around || has_chores || self.awaits_epoch())
+    }
+
+    /// Blocks the thread until a descriptor or another executor has news.
+    fn wait(&mut self, phase: Phase) {
+        self.wake.prepare_to_sleep();
+        // Looked at after the bell was set, so that whoever comes later rings it.
+        if !self.has_news(phase) {
+            self.poller.wait().expect("epoll_wait on our own descriptor");
+        }
+        self.wake.awake();
+    }
+
     /// Leaves the executor to its other tasks and its ring until a descriptor, the disk or another executor has
-    /// news; if work is left, only for one look at them.
+    /// news; if work is left or a look around is due, only for one look at them.
     ///
     /// This is the only place where the task gives way, and it never does so by waking itself: glommio looks at its
     /// ring when no task is ready (or its preempt timer fires, which we keep out of the way, see `placement`).
     async fn sleep(&mut self, phase: Phase) {
         self.wake.prepare_to_sleep();
         // Looked at after the bell was set, so that whoever comes later rings it.
-        if self.work_left || self.has_news(phase) {
+        if self.work_left || self.look_around || self.has_news(phase) {
             self.wake.wake();
         }
         poll_fn(|cx| {
@@ -470,6 +511,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             self.poller.poll_sleep(cx)
         })
         .await;
+        self.look_around = false;
         self.wake.awake();
     }
 

@@ -26,7 +26,9 @@ LIB = Path(__file__).resolve().parent
 REPOSITORY = LIB.parent.parent
 CACHE = Path(os.environ.get("RINGKEEPER_CACHE", Path.home() / ".cache" / "ringkeeper"))
 TARGETS = ("apache39", "apache38", "ringkeeper")
-DEBIAN_JARS = ("zookeeper", "zookeeper-jute", "slf4j-nop", "jline2", "commons-cli")
+DEBIAN_JARS = ("zookeeper", "zookeeper-jute", "slf4j-simple", "jline2", "commons-cli")
+# What a reference server tells in its log, for the reports of failed runs; its clients stay quiet (java/).
+REFERENCE_LOG = ("-Dreference.log=info", "-Dorg.slf4j.simpleLogger.defaultLogLevel=info")
 START_SECONDS = 40.0
 
 _live = set()
@@ -63,7 +65,7 @@ def command(target, cfg, jvm):
     """The command line that serves `cfg`; `jvm` are -D definitions, given to ringkeeper through JVMFLAGS."""
     if target == "ringkeeper":
         return [ringkeeper_binary(), "serve", str(cfg)]
-    return ["java", "-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", *jvm,
+    return ["java", "-Xmx512m", "-Xms64m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", *REFERENCE_LOG, *jvm,
             "-cp", classpath(target), "org.apache.zookeeper.server.quorum.QuorumPeerMain", str(cfg)]
 
 
