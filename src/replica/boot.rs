@@ -12,7 +12,7 @@ use super::{
     Effects, EpochError, Epochs, PeerEffect, Replica, Settings, hearing::Hearing, judge_epochs, reaper::Reaper,
     snapshots, survey,
 };
-use crate::base::{Now, SessionId, Zxid};
+use crate::base::{Now, Zxid};
 use crate::journal::{Damage, DiskEffect, Journal, JournalPosition, SegmentId};
 use crate::session::{LocalSessions, SessionIds, SessionTable};
 use crate::tree::looks_like_ttl;
@@ -251,12 +251,10 @@ fn assemble(
     for (session, timeout_ms) in &state.sessions {
         sessions.open(*session, *timeout_ms, hearing.now());
     }
-    let floor = (state.max_session != SessionId::NONE).then_some(state.max_session);
     Replica {
         sessions,
         local: LocalSessions::new(settings.tick_ms),
-        max_session: state.max_session,
-        session_ids: SessionIds::new(now.wall.0, settings.server_id, floor),
+        session_ids: SessionIds::new(now.wall.0, settings.server_id, &state.highest_ids),
         last_proposed: position.last_zxid,
         last_committed: position.last_zxid,
         last_released: position.last_zxid,

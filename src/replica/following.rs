@@ -340,7 +340,8 @@ impl Replica {
         let mut upgraded = None;
         match entry.txn {
             Txn::CreateSession { timeout_ms } => {
-                self.max_session = self.max_session.max(header.session);
+                // Of ours too, from a life whose journal was lost with its disk.
+                self.session_ids.note(header.session);
                 self.sessions.open(header.session, timeout_ms, self.hearing.at(now.mono));
                 if let Some(Answer { to, .. }) = &answer {
                     self.sessions.set_owner(header.session, Some(Owner::Conn(*to)));

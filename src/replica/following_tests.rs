@@ -1,9 +1,11 @@
 //! A follower whose history is cut, or may have to be: what of it reaches the disk, and when.
 
-use super::member_rig::{Rig, kinds, record};
+use super::member_rig::{Rig, kinds, opening, origin, record};
 use super::tests::member;
 use super::*;
-use crate::codec::peer::{Packet, PacketKind};
+use crate::base::SessionId;
+use crate::codec::peer::{Forwarded, Packet, PacketKind};
+use crate::mail::Connect;
 
 const ONE: i64 = 1 << 32;
 
@@ -51,4 +53,22 @@ fn what_may_have_to_be_cut_is_in_no_snapshot() {
     assert_eq!(rig.current_epoch(), 1);
     rig.wait(10);
     assert_eq!(rig.disk.snapshots.keys().last(), Some(&Zxid(ONE + 1_100)));
+}
+
+/// The disk of an earlier life is lost and the clock has gone back, but the others know what that life gave out.
+#[test]
+fn no_session_id_is_given_again_that_a_leader_tells_of() {
+    let mut rig = Rig::new(member());
+    let link = rig.follow(2, 1, 1);
+    let given = SessionId(0x01ff_0000_0000_0007);
+    let zxid = Zxid(ONE + 2);
+    rig.say(link, &Packet::with(PacketKind::Proposal, zxid, opening(zxid, given)));
+    rig.sent(link);
+    let connect = Connect { origin: origin(1), session: SessionId::NONE, timeout_ms: 900, last_zxid_seen: Zxid::ZERO };
+    rig.turn(|replica, now, out| replica.on_mail(ToReplica::Connect(connect), now, out));
+    let asked = rig.sent(link);
+    let requests: Vec<_> = asked.iter().filter(|packet| packet.kind == PacketKind::Request).collect();
+    assert_eq!(requests.len(), 1);
+    let body = requests[0].data.as_ref().unwrap();
+    assert_eq!(Forwarded::decode(body).unwrap().session, SessionId(given.0 + 1));
 }

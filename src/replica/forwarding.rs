@@ -188,7 +188,6 @@ impl Replica {
         now: Now,
         out: &mut Effects,
     ) {
-        self.max_session = self.max_session.max(session);
         let Some(ensemble) = &mut self.ensemble else { return };
         let op = OpCode::CreateSession;
         ensemble.forwarding.write(session, Pending { asker, xid: Xid(0), op, timeout_ms, refusal: None });

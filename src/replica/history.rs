@@ -13,6 +13,7 @@ use crate::base::{SessionId, Zxid};
 use crate::codec::txn::{self, DIGEST_VERSION, Txn};
 use crate::journal::{JournalPosition, Recovery, SegmentId};
 use crate::mail::Changes;
+use crate::session::HighestIds;
 use crate::snapshot::{self, Loaded, SnapshotError};
 use crate::tree::{OwnerRules, Tree};
 
@@ -21,26 +22,29 @@ pub struct State {
     pub tree: Tree,
     /// With their timeouts in milliseconds.
     pub sessions: BTreeMap<SessionId, i32>,
-    /// The highest session id ever seen; `SessionId::NONE` for none.
-    pub max_session: SessionId,
+    /// Also of sessions that have ended since.
+    pub highest_ids: HighestIds,
     pub zxid: Zxid,
 }
 
 impl From<Loaded> for State {
     fn from(loaded: Loaded) -> State {
-        State {
-            tree: loaded.tree,
-            sessions: loaded.sessions.into_iter().collect(),
-            max_session: loaded.max_session,
-            zxid: loaded.zxid,
-        }
+        let mut highest_ids = HighestIds::default();
+        highest_ids.note(loaded.max_session);
+        loaded.sessions.iter().for_each(|(session, _)| highest_ids.note(*session));
+        State { tree: loaded.tree, sessions: loaded.sessions.into_iter().collect(), highest_ids, zxid: loaded.zxid }
     }
 }
 
 impl State {
     /// That of a server that has never heard of anything.
     pub fn empty(rules: OwnerRules) -> State {
-        State { tree: Tree::new(rules), sessions: BTreeMap::new(), max_session: SessionId::NONE, zxid: Zxid::ZERO }
+        State {
+            tree: Tree::new(rules),
+            sessions: BTreeMap::new(),
+            highest_ids: HighestIds::default(),
+            zxid: Zxid::ZERO,
+        }
     }
 
     /// One journal record. What it says is checked against what it does: the digest it carries.
@@ -52,7 +56,7 @@ impl State {
             .map_err(|code| format!("it does not apply to the state before it ({code:?})"))?;
         match entry.txn {
             Txn::CreateSession { timeout_ms } => {
-                self.max_session = self.max_session.max(entry.header.session);
+                self.highest_ids.note(entry.header.session);
                 self.sessions.insert(entry.header.session, timeout_ms);
             }
             Txn::CloseSession { .. } => {

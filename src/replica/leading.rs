@@ -147,7 +147,6 @@ impl Replica {
             let timeout_ms = Reader::new(&body).i32().unwrap_or(self.settings.tick_ms as i32 * 2);
             self.sessions.open(session, timeout_ms, self.hearing.now());
             self.sessions.set_owner(session, Some(Owner::Learner(link)));
-            self.max_session = self.max_session.max(session);
             let (zxid, changes) = self.propose_own(session, cxid, &txn::Txn::CreateSession { timeout_ms }, now);
             return self.wait(zxid, changes, None);
         }

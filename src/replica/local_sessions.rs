@@ -77,7 +77,6 @@ impl Replica {
         let Some(timeout_ms) = self.local.upgrade(session) else { return };
         tracing::info!(%session, "a local session becomes global");
         if self.orders() {
-            self.max_session = self.max_session.max(session);
             self.sessions.open(session, timeout_ms, self.hearing.now());
             self.finish_upgrade(session);
             let (zxid, changes) = self.propose_own(session, Xid(0), &Txn::CreateSession { timeout_ms }, now);

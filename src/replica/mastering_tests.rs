@@ -3,7 +3,7 @@
 use super::member_rig::{Rig, hello, kinds, origin, promise, record};
 use super::tests::member;
 use super::*;
-use crate::base::{LinkId, ServerId, Xid};
+use crate::base::{LinkId, ServerId, SessionId, Xid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Packet, PacketKind, Revalidate, Revalidated, decode_touches, encode_touches};
 use crate::mail::{AnswerKind, Connect};

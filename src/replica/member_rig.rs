@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::tests::{at, booted};
 use super::*;
-use crate::base::{ConnId, LinkId, PeerAddress, ServerId, WallMs, Xid};
+use crate::base::{ConnId, LinkId, PeerAddress, ServerId, SessionId, WallMs, Xid};
 use crate::codec::peer::{AckEpoch, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, cut};
 use crate::codec::txn::{self, Txn, TxnHeader};
 use crate::journal::DiskEffect;
@@ -61,7 +61,12 @@ impl BootMedia for Disk {
 
 /// A transaction that opens a session, which is as good as any.
 pub fn record(zxid: Zxid) -> Bytes {
-    let header = TxnHeader { session: SessionId(zxid.0), cxid: Xid(0), zxid, time: WallMs(0) };
+    opening(zxid, SessionId(zxid.0))
+}
+
+/// A transaction that opens this session.
+pub fn opening(zxid: Zxid, session: SessionId) -> Bytes {
+    let header = TxnHeader { session, cxid: Xid(0), zxid, time: WallMs(0) };
     let mut bytes = Vec::new();
     txn::encode(&mut bytes, &header, &Txn::CreateSession { timeout_ms: 10_000 }, None);
     bytes.into()

@@ -72,7 +72,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::{Now, Origin, SessionId, ShardId, Zxid};
+use crate::base::{Now, Origin, ShardId, Zxid};
 use crate::codec::txn::TxnDigest;
 use crate::journal::{BatchId, Journal, SegmentId};
 use crate::mail::metrics::Counter;
@@ -91,7 +91,6 @@ pub struct Replica {
     local: LocalSessions,
     session_ids: SessionIds,
     /// The highest id ever issued; snapshots keep it, so that none is issued twice.
-    max_session: SessionId,
     journal: Journal,
     last_proposed: Zxid,
     last_committed: Zxid,

@@ -136,8 +136,7 @@ impl Replica {
             self.sessions.open(*session, *timeout_ms, self.hearing.now());
         }
         // Ids issued in a history that is gone may still be in clients' hands.
-        self.max_session = self.max_session.max(state.max_session);
-        self.session_ids.note(state.max_session);
+        self.session_ids.note_all(&state.highest_ids);
         self.last_proposed = state.zxid;
         self.last_committed = state.zxid;
         self.waiting.clear();

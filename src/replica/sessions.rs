@@ -55,7 +55,6 @@ impl Replica {
 
     fn open_session(&mut self, connect: &Connect, now: Now) {
         let session = self.session_ids.next();
-        self.max_session = session;
         self.sessions.open(session, connect.timeout_ms, self.hearing.now());
         self.sessions.set_owner(session, Some(Owner::Conn(connect.origin)));
         let txn = Txn::CreateSession { timeout_ms: connect.timeout_ms };

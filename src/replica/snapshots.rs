@@ -119,7 +119,7 @@ impl Replica {
             zxid,
             wall: now.wall,
             digest: self.tree.digest(),
-            max_session: self.max_session,
+            max_session: self.session_ids.last(),
             floor: self.journal.floor(),
             journal: self.journal.identity(),
             epoch: self.vouched_epoch(),

@@ -6,7 +6,7 @@ mod order;
 mod read_only;
 
 use super::*;
-use crate::base::{ConnId, Instant, ServerId, WallMs, path};
+use crate::base::{ConnId, Instant, ServerId, SessionId, WallMs, path};
 use crate::mail::Connect;
 use crate::prep::Rules;
 use crate::tree::auth::AuthRules;

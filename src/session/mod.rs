@@ -11,7 +11,7 @@ mod password;
 mod table;
 
 pub use hearing::HearingClock;
-pub use ids::SessionIds;
+pub use ids::{HighestIds, SessionIds};
 pub use local::{LocalSessions, Upgrading};
 pub use password::{password, password_is};
 pub use table::{Owner, SessionTable};

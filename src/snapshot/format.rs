@@ -21,7 +21,7 @@ pub(super) struct FileHeader {
     /// When it was begun.
     pub wall_ms: I64,
     pub digest: I64,
-    /// The highest session id ever seen here, closed ones included; 0 for none.
+    /// The highest session id of this server, closed sessions included; 0 for none.
     pub max_session: I64,
     pub session_count: U64,
     pub acl_count: U64,

@@ -17,6 +17,7 @@ pub struct Loaded {
     /// With their timeouts in milliseconds, in the order they were written.
     pub sessions: Vec<(SessionId, i32)>,
     pub zxid: Zxid,
+    /// As [`SnapshotHead::max_session`].
     pub max_session: SessionId,
     /// The tree's digest when the snapshot was begun; a tree that is the same has the same.
     pub digest: i64,

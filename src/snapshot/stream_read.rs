@@ -136,13 +136,12 @@ impl StreamReader {
             return Err(bad("the state has not ended".into()));
         }
         let tree = self.loader.finish().map_err(bad)?;
-        let max_session = self.sessions.iter().map(|(id, _)| *id).max().unwrap_or(SessionId::NONE);
         let digest = tree.digest();
         Ok(Loaded {
             tree,
             sessions: self.sessions,
             zxid,
-            max_session,
+            max_session: SessionId::NONE,
             digest,
             wall,
             floor: SegmentId::default(),

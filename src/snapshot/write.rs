@@ -17,7 +17,8 @@ pub struct SnapshotHead {
     pub wall: WallMs,
     /// The tree's digest.
     pub digest: i64,
-    /// The highest session id ever seen, so that none is issued twice; `SessionId::NONE` for none.
+    /// The highest session id that the server which writes this has given, so that it gives none twice;
+    /// `SessionId::NONE` for none that is known.
     pub max_session: SessionId,
     /// Journal segments numbered below do not belong to the history that this state is part of, and neither do
     /// snapshots with a lower floor. 0 until a history is replaced for the first time.

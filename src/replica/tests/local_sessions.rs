@@ -2,7 +2,7 @@
 
 use super::members::*;
 use super::*;
-use crate::base::ErrorCode;
+use crate::base::{ErrorCode, SessionId};
 use crate::codec::opcode::OpCode;
 use crate::codec::txn::Txn;
 use crate::mail::SurveyKind;

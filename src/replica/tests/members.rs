@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use bytes::Bytes;
 
 use super::*;
-use crate::base::{ErrorCode, Id, LinkId, PeerAddress, Xid};
+use crate::base::{ErrorCode, Id, LinkId, PeerAddress, SessionId, Xid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{self, Packet};
 use crate::codec::{Writer, txn};
