@@ -2,6 +2,7 @@
 //! behind the other, without frames.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 
 use super::jute::decode_utf8;
 use super::partial::{Lack, Partial};
@@ -144,7 +145,7 @@ fn take(partial: &mut Partial<'_>, field_bytes_max: usize) -> Result<Packet, Lac
     // As in every vector: -1 is null, other negative counts are empty (parity J-08).
     let auth_count = partial.i32()?;
     // Before anything is copied: this is tried again with every few bytes of a large packet.
-    let mut ids = Vec::new();
+    let mut ids = SmallVec::<[_; 2]>::new();
     for _ in 0..auth_count.max(0) {
         ids.push((partial.text()?, partial.text()?));
         if partial.taken() - auth_start > field_bytes_max {

@@ -23,7 +23,7 @@ use super::{Effects, EnsembleSettings, EpochFile, PeerEffect, PeerNews, PeerPort
 use crate::base::{Dice, Instant, LinkId, Now, ServerId, ShardId, Zxid};
 use crate::mail::metrics::{Basic, Counter};
 use crate::mail::{Service, ToShard};
-use crate::zab::{Election, ElectionEffect, History, Leader, LinkIds, Mesh, MeshEffect};
+use crate::zab::{Election, ElectionEffect, History, Leader, LeaderEffect, LinkIds, Mesh, MeshEffect};
 
 /// What a member is doing.
 pub(super) enum Role {
@@ -56,6 +56,8 @@ const EARLY_BYTES_MAX: usize = 4096;
 pub(super) struct Ensemble {
     pub(super) settings: EnsembleSettings,
     pub(super) role: Role,
+    /// Empty between two calls; kept for its capacity.
+    pub(super) leader_says: Vec<LeaderEffect>,
     pub(super) election: Election,
     mesh: Mesh,
     pub(super) link_ids: LinkIds,
@@ -114,6 +116,7 @@ impl Ensemble {
             mesh: Mesh::new(settings.me, view, settings.mesh()),
             link_ids: LinkIds::default(),
             role: Role::Resting,
+            leader_says: Vec::new(),
             uses: BTreeMap::new(),
             accepted_epoch,
             current_epoch,
@@ -479,7 +482,7 @@ impl Replica {
             Role::Leading(leader) => {
                 let mut effects = Vec::new();
                 leader.on_tick(now.mono, &mut effects);
-                self.on_leader_effects(effects, now, out);
+                self.on_leader_effects(&mut effects, now, out);
                 self.hand_over_before_rollover(now, out);
             }
             Role::Following(_) => self.tick_following(now, out),

@@ -29,6 +29,8 @@ use crate::zab::{Learner, LearnerEffect, ObserverMaster};
 /// Lives on: the replication core of a learner.
 pub(super) struct Following {
     pub(super) learner: Learner,
+    /// Empty between two calls; kept for its capacity.
+    learner_says: Vec<LearnerEffect>,
     pub(super) link: LinkId,
     pub(super) dialling: Dialling,
     /// Observers learn from this server; `None` while it has not caught up, or if nobody asked for it.
@@ -57,6 +59,7 @@ impl Following {
     pub(super) fn new(learner: Learner, dialling: Dialling, now: Instant) -> Following {
         Following {
             learner,
+            learner_says: Vec::new(),
             link: LinkId(0), // Until the first attempt.
             dialling,
             master: None,
@@ -105,9 +108,12 @@ impl Replica {
         hear: impl FnOnce(&mut Learner, &mut Vec<LearnerEffect>),
     ) {
         if let Some(following) = self.following() {
-            let mut effects = Vec::new();
+            let mut effects = std::mem::take(&mut following.learner_says);
             hear(&mut following.learner, &mut effects);
-            self.on_learner_effects(effects, now, out);
+            self.on_learner_effects(&mut effects, now, out);
+            if let Some(following) = self.following() {
+                following.learner_says = effects;
+            }
         }
     }
 
@@ -134,8 +140,9 @@ impl Replica {
         self.settle(now, out);
     }
 
-    fn on_learner_effects(&mut self, effects: Vec<LearnerEffect>, now: Now, out: &mut Effects) {
-        for effect in effects {
+    /// Empties `effects`.
+    fn on_learner_effects(&mut self, effects: &mut Vec<LearnerEffect>, now: Now, out: &mut Effects) {
+        for effect in effects.drain(..) {
             let Some(following) = self.following() else { return };
             match effect {
                 LearnerEffect::Send { bytes } => out.peer.push(PeerEffect::Send { link: following.link, bytes }),

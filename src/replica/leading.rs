@@ -36,7 +36,7 @@ impl Replica {
         let leader = Leader::new(elected, settings.view.clone(), settings.learner_limits(), now.mono, &mut effects);
         ensemble.role = Role::Leading(Box::new(leader));
         self.watch.proposal_sizes = Sizes::default();
-        self.on_leader_effects(effects, now, out);
+        self.on_leader_effects(&mut effects, now, out);
     }
 
     /// Lets the leader hear something and carries out what it says.
@@ -48,9 +48,12 @@ impl Replica {
     ) {
         let Some(ensemble) = &mut self.ensemble else { return };
         if let Role::Leading(leader) = &mut ensemble.role {
-            let mut effects = Vec::new();
+            let mut effects = std::mem::take(&mut ensemble.leader_says);
             hear(leader, &mut effects);
-            self.on_leader_effects(effects, now, out);
+            self.on_leader_effects(&mut effects, now, out);
+            if let Some(ensemble) = &mut self.ensemble {
+                ensemble.leader_says = effects;
+            }
         }
     }
 
@@ -64,14 +67,18 @@ impl Replica {
         if self.proposals.is_empty() {
             return;
         }
-        let proposals = std::mem::take(&mut self.proposals);
+        let mut proposals = std::mem::take(&mut self.proposals);
         self.watch.metrics.count_by(Counter::ProposalCount, proposals.len() as u64);
         proposals.iter().for_each(|(_, record)| self.watch.proposal_sizes.add(record.len()));
         self.with_leader(now, out, |leader, effects| {
-            for (zxid, record) in proposals {
+            for (zxid, record) in proposals.drain(..) {
                 leader.propose(zxid, record, effects);
             }
         });
+        if self.proposals.is_empty() {
+            proposals.clear();
+            self.proposals = proposals; // For its capacity.
+        }
     }
 
     /// What is durable here is acknowledged by this server.
@@ -80,8 +87,9 @@ impl Replica {
         self.with_leader(now, out, |leader, effects| leader.on_own_durable(through, effects));
     }
 
-    pub(super) fn on_leader_effects(&mut self, effects: Vec<LeaderEffect>, now: Now, out: &mut Effects) {
-        for effect in effects {
+    /// Empties `effects`.
+    pub(super) fn on_leader_effects(&mut self, effects: &mut Vec<LeaderEffect>, now: Now, out: &mut Effects) {
+        for effect in effects.drain(..) {
             match effect {
                 LeaderEffect::Learner(effect) => self.on_master_effect(effect, now, out),
                 LeaderEffect::Promise { epoch } => self.write_epoch(EpochFile::Accepted, epoch, out),

@@ -1,5 +1,6 @@
 //! Two members on loopback, each with a poller of its own, turned by hand.
 
+use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
@@ -355,15 +356,27 @@ fn the_end_of_what_waits_is_told_once_and_when_asked() {
 }
 
 #[test]
-fn small_pieces_count_for_what_they_cost() {
+fn small_and_large_pieces_leave_in_the_order_in_which_they_came() {
+    let door = TcpListener::bind("127.0.0.1:0").unwrap();
+    let here = std::net::TcpStream::connect(door.local_addr().unwrap()).unwrap();
+    let (mut there, _) = door.accept().unwrap();
     let mut output = Output::default();
-    for _ in 0..1000 {
-        output.push(Bytes::from_static(b"x"));
+    let mut expected = Vec::new();
+    for (at, length) in [1, 0, 300, 5_000, 2, 4_096, 4_096, 4_095, 7].into_iter().enumerate() {
+        let piece = vec![at as u8; length];
+        expected.extend_from_slice(&piece);
+        output.push(piece.into());
     }
-    assert!(output.cost() >= 64_000);
-    output.push(Bytes::new());
+    assert_eq!(output.cost(), expected.len());
+    assert!(matches!(output.send(&here), Sent::All), "with one call");
+    assert_eq!(output.cost(), 0);
+    let mut received = vec![0; expected.len()];
+    there.read_exact(&mut received).unwrap();
+    assert_eq!(received, expected);
+    output.push(Bytes::from_static(b"small"));
     output.clear();
     assert_eq!(output.cost(), 0);
+    assert!(matches!(output.send(&here), Sent::All));
 }
 
 #[test]
