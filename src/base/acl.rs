@@ -9,6 +9,9 @@ pub struct Id {
     pub id: Box<str>,
 }
 
+/// The identities a connection holds, shared by all its requests.
+pub type AuthIds = std::sync::Arc<[Id]>;
+
 impl Id {
     pub fn new(scheme: &str, id: &str) -> Id {
         Id { scheme: scheme.into(), id: id.into() }

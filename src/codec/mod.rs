@@ -9,6 +9,7 @@ pub mod jute;
 pub mod opcode;
 pub mod partial;
 pub mod peer;
+pub mod peer_stream;
 pub mod reply;
 pub mod request;
 pub mod txn;

@@ -2,12 +2,9 @@
 //! behind the other, without frames.
 
 use bytes::Bytes;
-use smallvec::SmallVec;
 
-use super::jute::decode_utf8;
-use super::partial::{Lack, Partial};
 use super::{Malformed, Reader, Writer};
-use crate::base::{Id, ServerId, SessionId, Xid, Zxid};
+use crate::base::{AuthIds, ServerId, SessionId, Xid, Zxid};
 
 /// The protocol every server since 3.4 speaks (ZK: `Learner`'s 0x10000).
 pub const PROTOCOL_VERSION: i32 = 0x1_0000;
@@ -83,7 +80,7 @@ pub struct Packet {
     pub zxid: Zxid,
     pub data: Option<Bytes>,
     /// Who the client of a REQUEST is; null in everything else.
-    pub auth: Option<Vec<Id>>,
+    pub auth: Option<AuthIds>,
 }
 
 impl Packet {
@@ -97,14 +94,16 @@ impl Packet {
 
     /// Appends the record to `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        out.reserve(20 + self.data.as_ref().map_or(0, Bytes::len));
+        let ids = self.auth.iter().flat_map(|auth| auth.iter());
+        let ids_bytes = ids.map(|id| 8 + id.scheme.len() + id.id.len()).sum::<usize>();
+        out.reserve(20 + self.data.as_ref().map_or(0, Bytes::len) + ids_bytes);
         let w = &mut Writer(out);
         w.i32(self.kind.code());
         w.i64(self.zxid.0);
         w.buffer(self.data.as_deref());
         let Some(auth) = &self.auth else { return w.i32(-1) };
         w.i32(auth.len() as i32);
-        for id in auth {
+        for id in auth.iter() {
             // Plain UTF-8, which Apache's decoder takes too: its own surrogate form does not survive reading.
             w.buffer(Some(id.scheme.as_bytes()));
             w.buffer(Some(id.id.as_bytes()));
@@ -122,39 +121,6 @@ impl Packet {
     pub fn require_data(&self) -> Result<&Bytes, Malformed> {
         self.data.as_ref().ok_or(Malformed("packet without data"))
     }
-}
-
-/// Cuts one packet off the front of `bytes`: it and how many bytes it took; `None` while it is not complete.
-///
-/// `field_bytes_max` (jute.maxbuffer and its extra size) bounds the data, and the client's identities together.
-/// Types nobody knows are no error: see [`PacketKind::Unknown`].
-pub fn cut(bytes: &[u8], field_bytes_max: usize) -> Result<Option<(Packet, usize)>, Malformed> {
-    let mut partial = Partial::new(bytes, field_bytes_max);
-    match take(&mut partial, field_bytes_max) {
-        Ok(packet) => Ok(Some((packet, partial.taken()))),
-        Err(Lack::Bytes(_)) => Ok(None),
-        Err(Lack::Malformed(fault)) => Err(fault),
-    }
-}
-
-fn take(partial: &mut Partial<'_>, field_bytes_max: usize) -> Result<Packet, Lack> {
-    let kind = PacketKind::from_code(partial.i32()?);
-    let zxid = Zxid(partial.i64()?);
-    let data = partial.buffer()?;
-    let auth_start = partial.taken();
-    // As in every vector: -1 is null, other negative counts are empty (parity J-08).
-    let auth_count = partial.i32()?;
-    // Before anything is copied: this is tried again with every few bytes of a large packet.
-    let mut ids = SmallVec::<[_; 2]>::new();
-    for _ in 0..auth_count.max(0) {
-        ids.push((partial.text()?, partial.text()?));
-        if partial.taken() - auth_start > field_bytes_max {
-            return Err(Malformed("client identities longer than jute.maxbuffer allows").into());
-        }
-    }
-    let id = |(scheme, id)| Id::new(&decode_utf8(scheme), &decode_utf8(id));
-    let auth = (auth_count != -1).then(|| ids.into_iter().map(id).collect());
-    Ok(Packet { kind, zxid, data: data.map(Bytes::copy_from_slice), auth })
 }
 
 /// The data of FOLLOWERINFO and OBSERVERINFO: who wants to learn.
@@ -341,7 +307,9 @@ impl Activate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Id;
     use crate::codec::hex;
+    use crate::codec::peer_stream::cut;
 
     const MAX: usize = 1 << 16;
 
@@ -462,14 +430,14 @@ mod tests {
         let forwarded =
             Forwarded { session, cxid: Xid(0), op: -10, body: Bytes::copy_from_slice(&30000_i32.to_be_bytes()) };
         let mut packet = Packet::with(PacketKind::Request, Zxid::NONE, forwarded.encode());
-        packet.auth = Some(vec![Id::new("ip", "::1"), Id::new("x", "")]);
+        packet.auth = Some([Id::new("ip", "::1"), Id::new("x", "")].into());
         golden(
             &packet,
             "00000001 ffffffffffffffff 00000014 1000abcd12340000 00000000 fffffff6 00007530
              00000002 00000002 6970 00000003 3a3a31 00000001 78 00000000",
         );
         assert_eq!(Forwarded::decode(packet.data.as_ref().unwrap()), Ok(forwarded));
-        packet.auth = Some(vec![]);
+        packet.auth = Some([].into());
         packet.data = Some(Forwarded { session, cxid: Xid(7), op: -11, body: Bytes::new() }.encode());
         golden(&packet, "00000001 ffffffffffffffff 00000010 1000abcd12340000 00000007 fffffff5 00000000");
     }
@@ -529,6 +497,6 @@ mod tests {
         assert!(verdict("ffffffff 00000001 00000000 ffffffff").is_err());
         assert!(verdict("ffffffff 00000001 00000009").is_err());
         assert!(verdict("ffffffff 7fffffff 00000000 00000000 00000000 00000000").is_err());
-        assert!(verdict("ffffffff fffffffe").is_ok_and(|cut| cut.unwrap().0.auth == Some(vec![])));
+        assert!(verdict("ffffffff fffffffe").is_ok_and(|cut| cut.unwrap().0.auth == Some([].into())));
     }
 }

@@ -14,5 +14,5 @@ pub use survey::{
     ConnReport, HostFacts, LeadingReport, LearnerState, MemberReport, QuotaReport, ReplicaReport, Report, ShardReport,
     Sizes, SurveyKind, TreeReport,
 };
-pub use to_replica::{AuthIds, Connect, Submit, ToReplica};
+pub use to_replica::{Connect, Submit, ToReplica};
 pub use to_shard::{Answer, AnswerKind, Body, Changes, Entry, Past, Service, ToShard};

@@ -1,15 +1,10 @@
 //! From a shard to the replication core.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 
 use super::{ShardReport, SurveyKind};
-use crate::base::{Id, Instant, Origin, SessionId, ShardId, Xid, Zxid};
+use crate::base::{AuthIds, Instant, Origin, SessionId, ShardId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
-
-/// The identities a connection holds, shared by all its requests.
-pub type AuthIds = Arc<[Id]>;
 
 /// A request that must be ordered: a write, `sync`, or closeSession. Its record has decoded once already.
 #[derive(Clone, Debug)]

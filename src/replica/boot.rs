@@ -12,7 +12,7 @@ use super::{
     Effects, EpochError, Epochs, PeerEffect, Replica, Settings, hearing::Hearing, judge_epochs, reaper::Reaper,
     snapshots, survey,
 };
-use crate::base::{Now, Zxid};
+use crate::base::{Chunks, Now, Zxid};
 use crate::journal::{Damage, DiskEffect, Journal, JournalPosition, SegmentId};
 use crate::session::{LocalSessions, SessionIds, SessionTable};
 use crate::tree::looks_like_ttl;
@@ -260,6 +260,7 @@ fn assemble(
         last_released: position.last_zxid,
         journal: Journal::new(position, settings.segment_bytes),
         waiting: Default::default(),
+        records: Chunks::default(),
         proposals: Vec::new(),
         ensemble: None,
         hearing,

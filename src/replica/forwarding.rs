@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 
 use super::{Effects, Replica};
-use crate::base::{ErrorCode, LinkId, Now, Origin, SessionId, Xid};
+use crate::base::{AuthIds, ErrorCode, LinkId, Now, Origin, SessionId, Xid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::Forwarded;
 use crate::mail::{AnswerKind, Body, Connect, Submit};
@@ -163,7 +163,7 @@ impl Replica {
         }
         let body = if op == OpCode::CloseSession { Bytes::new() } else { body };
         let request = Forwarded { session, cxid: xid, op: op.code(), body };
-        self.with_learner(now, out, |learner, effects| learner.forward(&request, &ids, effects));
+        self.with_learner(now, out, |learner, effects| learner.forward(&request, ids, effects));
     }
 
     /// A handshake: a new session is the leader's to open, an old one its to confirm.
@@ -193,7 +193,7 @@ impl Replica {
         ensemble.forwarding.write(session, Pending { asker, xid: Xid(0), op, timeout_ms, refusal: None });
         let body = Bytes::copy_from_slice(&timeout_ms.to_be_bytes());
         let request = Forwarded { session, cxid: Xid(0), op: op.code(), body };
-        self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));
+        self.with_learner(now, out, |learner, effects| learner.forward(&request, AuthIds::default(), effects));
     }
 
     pub(super) fn on_revalidated(&mut self, session: SessionId, valid: bool, now: Now, out: &mut Effects) {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::ensemble::Role;
 use super::{Effects, EpochFile, PeerEffect, Replica};
-use crate::base::{ErrorCode, Id, LinkId, Now, Origin, ServerId, SessionId, Xid, Zxid};
+use crate::base::{AuthIds, ErrorCode, LinkId, Now, Origin, ServerId, SessionId, Xid, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Revalidated};
 use crate::codec::{Reader, txn};
@@ -134,7 +134,7 @@ impl Replica {
     }
 
     /// A request of a learner's client, in the order the learner sent it.
-    pub(super) fn on_forwarded(&mut self, link: LinkId, request: Forwarded, ids: Vec<Id>, now: Now, out: &mut Effects) {
+    pub(super) fn on_forwarded(&mut self, link: LinkId, request: Forwarded, ids: AuthIds, now: Now, out: &mut Effects) {
         let Forwarded { session, cxid, op, body } = request;
         let Some(op) = OpCode::from_i32(op) else {
             tracing::warn!(%session, op, "a learner forwarded an unknown operation: refused");
@@ -230,6 +230,6 @@ impl Replica {
 }
 
 /// A request nobody on this server waits for.
-fn submit(session: SessionId, xid: Xid, op: OpCode, body: Bytes, ids: Vec<Id>) -> Submit {
-    Submit { origin: Origin::ELSEWHERE, session, xid, op, body, ids: ids.into() }
+fn submit(session: SessionId, xid: Xid, op: OpCode, body: Bytes, ids: AuthIds) -> Submit {
+    Submit { origin: Origin::ELSEWHERE, session, xid, op, body, ids }
 }

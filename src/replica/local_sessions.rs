@@ -13,7 +13,7 @@
 
 use super::forwarding::PendingSync;
 use super::{Effects, Replica};
-use crate::base::{ErrorCode, Now, Origin, SessionId, Xid};
+use crate::base::{AuthIds, ErrorCode, Now, Origin, SessionId, Xid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::Forwarded;
 use crate::codec::request::{CreateRequest, MultiOp, Request};
@@ -126,7 +126,7 @@ impl Replica {
                 let mut body = Vec::new();
                 Writer(&mut body).string("/");
                 let request = Forwarded { session, cxid: xid, op: OpCode::Sync.code(), body: body.into() };
-                self.with_learner(now, out, |learner, effects| learner.forward(&request, &[], effects));
+                self.with_learner(now, out, |learner, effects| learner.forward(&request, AuthIds::default(), effects));
             }
             _ => self.answer(origin, kind),
         }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::ensemble::Role;
 use super::forwarding::{Asker, PendingSync, Renewal};
 use super::{Effects, PeerEffect, Replica};
-use crate::base::{Id, LinkId, Now, SessionId, Zxid};
+use crate::base::{AuthIds, LinkId, Now, SessionId, Zxid};
 use crate::codec::opcode::OpCode;
 use crate::codec::peer::{Forwarded, Revalidated};
 use crate::session::Owner;
@@ -69,7 +69,14 @@ impl Replica {
     }
 
     /// An observer's client wants something that only the leader can order.
-    pub(super) fn relay_request(&mut self, link: LinkId, request: &Forwarded, ids: &[Id], now: Now, out: &mut Effects) {
+    pub(super) fn relay_request(
+        &mut self,
+        link: LinkId,
+        request: &Forwarded,
+        ids: AuthIds,
+        now: Now,
+        out: &mut Effects,
+    ) {
         let moved = self.sessions.owner(request.session).is_some_and(|owner| owner != Owner::Learner(link));
         let Some(ensemble) = &mut self.ensemble else { return };
         if OpCode::from_i32(request.op) == Some(OpCode::Sync) {

@@ -50,7 +50,7 @@ fn request(session: i64, cxid: i32, op: OpCode) -> Packet {
     let request =
         Forwarded { session: SessionId(session), cxid: Xid(cxid), op: op.code(), body: Bytes::from_static(b"x") };
     let mut packet = Packet::with(PacketKind::Request, Zxid::NONE, request.encode());
-    packet.auth = Some(vec![crate::base::Id::new("ip", "::1")]);
+    packet.auth = Some([crate::base::Id::new("ip", "::1")].into());
     packet
 }
 

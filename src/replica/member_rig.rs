@@ -8,7 +8,8 @@ use bytes::Bytes;
 use super::tests::{at, booted};
 use super::*;
 use crate::base::{ConnId, LinkId, PeerAddress, ServerId, SessionId, WallMs, Xid};
-use crate::codec::peer::{AckEpoch, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, cut};
+use crate::codec::peer::{AckEpoch, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
+use crate::codec::peer_stream::cut;
 use crate::codec::txn::{self, Txn, TxnHeader};
 use crate::journal::DiskEffect;
 

@@ -72,7 +72,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::{Now, Origin, ShardId, Zxid};
+use crate::base::{Chunks, Now, Origin, ShardId, Zxid};
 use crate::codec::txn::TxnDigest;
 use crate::journal::{BatchId, Journal, SegmentId};
 use crate::mail::metrics::Counter;
@@ -90,8 +90,9 @@ pub struct Replica {
     sessions: SessionTable,
     local: LocalSessions,
     session_ids: SessionIds,
-    /// The highest id ever issued; snapshots keep it, so that none is issued twice.
     journal: Journal,
+    /// Where records are made; not used on a standalone server.
+    records: Chunks,
     last_proposed: Zxid,
     last_committed: Zxid,
     waiting: Waiting,

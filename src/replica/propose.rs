@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-
 use super::forwarding::Asker;
 use super::{Effects, Replica};
 use crate::base::{ErrorCode, Now, SessionId, WallMs, Xid, Zxid};
@@ -104,9 +102,7 @@ impl Replica {
     pub(super) fn log(&mut self, header: &TxnHeader, txn: &Txn<'_>, digest: Option<TxnDigest>, now: Now) {
         if self.ensemble.is_some() {
             // One encoding for followers and disk.
-            let mut record = Vec::new();
-            txn::encode(&mut record, header, txn, digest);
-            let record = Bytes::from(record);
+            let record = self.records.bytes(|record| txn::encode(record, header, txn, digest));
             self.journal.append(header.zxid, |bytes| bytes.extend_from_slice(&record));
             self.proposals.push((header.zxid, record));
         } else {

@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use super::stretch::{Stretch, StretchNews, StretchOrder};
 use super::{BootMedia, NoMedia};
 use crate::base::{LinkId, Zxid};
-use crate::codec::peer::{PacketKind, cut};
+use crate::codec::peer::PacketKind;
+use crate::codec::peer_stream::cut;
 use crate::journal::SegmentId;
 use crate::journal::written::Written;
 

@@ -71,7 +71,7 @@ impl Replica {
             }
             MasterEffect::ReadOn { link } => out.stretches.push(StretchEffect::ReadOn { link }),
             MasterEffect::Request { link, request, ids } if self.is_observer_master() => {
-                self.relay_request(link, &request, &ids, now, out);
+                self.relay_request(link, &request, ids, now, out);
             }
             MasterEffect::Request { link, request, ids } => self.on_forwarded(link, request, ids, now, out),
             MasterEffect::Revalidate { link, session, timeout_ms } if self.is_observer_master() => {

@@ -7,9 +7,8 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::admin::Word;
-use crate::base::{ConnId, ErrorCode, Id, Instant, Now, SessionId, WallMs, Xid};
+use crate::base::{AuthIds, ConnId, ErrorCode, Id, Instant, Now, SessionId, WallMs, Xid};
 use crate::codec::opcode::OpCode;
-use crate::mail::AuthIds;
 use crate::mail::metrics::Summary;
 
 /// Where a connection is in its life. The grid of what may happen when is printed in `grid.rs`.

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::view::tests::view_of;
 use super::{Elected, Leader, LeaderEffect, LearnerLimits, MasterEffect, SyncKind, Timing};
 use crate::base::{Instant, LinkId, ServerId, Zxid};
-use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, cut};
+use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind};
+use crate::codec::peer_stream::cut;
 
 pub const TIMING: Timing = Timing { tick_ms: 100, init_ms: 1000, sync_ms: 500, ping_ms: 50 };
 

@@ -16,11 +16,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::cadence::Cadence;
-use crate::base::{Id, Instant, ServerId, SessionId, Zxid};
+use crate::base::{AuthIds, Instant, ServerId, SessionId, Zxid};
 use crate::codec::peer::{
-    AckEpoch, Forwarded, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, Revalidate, Revalidated, cut,
+    AckEpoch, Forwarded, LeaderInfo, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, Revalidate, Revalidated,
     encode_touches,
 };
+use crate::codec::peer_stream::PacketStream;
 
 /// What the learner asks of its owner.
 #[derive(Debug)]
@@ -127,7 +128,7 @@ pub struct Learner {
     init_ms: u64,
     cadence: Cadence,
     stage_since: Instant,
-    input: Vec<u8>,
+    input: PacketStream,
     /// The last transaction received, in order.
     last: Zxid,
     /// Logged or being logged, not acknowledged.
@@ -158,7 +159,7 @@ impl Learner {
             init_ms,
             cadence: Cadence::new(sync_ms, now),
             stage_since: now,
-            input: Vec::new(),
+            input: PacketStream::default(),
             last: summary.last,
             unacked: VecDeque::new(),
             durable: summary.last,
@@ -219,17 +220,14 @@ impl Learner {
         if self.stage == Stage::Streaming {
             return out.push(LearnerEffect::Stream { bytes: Bytes::copy_from_slice(bytes) });
         }
-        self.input.extend_from_slice(bytes);
+        self.input.push(bytes);
         self.read_on(now, out);
     }
 
     fn read_on(&mut self, now: Instant, out: &mut Vec<LearnerEffect>) {
-        let input = std::mem::take(&mut self.input);
-        let mut used = 0;
         while !matches!(self.stage, Stage::Truncating | Stage::Streaming | Stage::Over) {
-            match cut(&input[used..], self.field_bytes_max) {
-                Ok(Some((packet, length))) => {
-                    used += length;
+            match self.input.next(self.field_bytes_max) {
+                Ok(Some(packet)) => {
                     if let Err(fault) = self.on_packet(packet, now, out) {
                         self.leave(fault, out);
                     }
@@ -238,14 +236,8 @@ impl Learner {
                 Err(malformed) => self.leave(malformed.0, out),
             }
         }
-        if self.stage == Stage::Streaming {
-            if used < input.len() {
-                out.push(LearnerEffect::Stream { bytes: Bytes::copy_from_slice(&input[used..]) });
-            }
-        } else if used == 0 {
-            self.input = input;
-        } else {
-            self.input.extend_from_slice(&input[used..]);
+        if self.stage == Stage::Streaming && !self.input.is_empty() {
+            out.push(LearnerEffect::Stream { bytes: self.input.take_rest() });
         }
     }
 
@@ -374,7 +366,7 @@ impl Learner {
     pub fn on_streamed(&mut self, rest: &[u8], now: Instant, out: &mut Vec<LearnerEffect>) {
         if self.stage == Stage::Streaming {
             self.enter(Stage::Syncing, now);
-            self.input = rest.to_vec();
+            self.input.push(rest);
             self.read_on(now, out);
         }
     }
@@ -457,13 +449,9 @@ impl Learner {
     }
 
     /// A client's request that only the leader can order.
-    pub fn forward(&self, request: &Forwarded, ids: &[Id], out: &mut Vec<LearnerEffect>) {
-        let packet = Packet {
-            kind: PacketKind::Request,
-            zxid: Zxid(-1),
-            data: Some(request.encode()),
-            auth: Some(ids.to_vec()),
-        };
+    pub fn forward(&self, request: &Forwarded, ids: AuthIds, out: &mut Vec<LearnerEffect>) {
+        let packet =
+            Packet { kind: PacketKind::Request, zxid: Zxid(-1), data: Some(request.encode()), auth: Some(ids) };
         self.send(&packet, out);
     }
 

@@ -6,7 +6,8 @@ use super::txns::{self, RULES};
 use super::wire;
 use bytes::Bytes;
 use ringkeeper::base::{PeerAddress, ServerId, SessionId, WallMs, Xid, Zxid};
-use ringkeeper::codec::peer::{self, *};
+use ringkeeper::codec::peer::*;
+use ringkeeper::codec::peer_stream;
 use ringkeeper::codec::vote::{self, Notification, PeerState, Preamble, PreambleVersion};
 use ringkeeper::codec::{Writer, frame};
 use ringkeeper::mail::Changes;
@@ -69,7 +70,7 @@ fn make_packets(dice: &mut Dice) -> Vec<u8> {
 fn cut_all(bytes: &[u8]) -> (Vec<Packet>, usize, bool) {
     let (mut found, mut at) = (Vec::new(), 0);
     loop {
-        match peer::cut(&bytes[at..], FIELD_BYTES_MAX) {
+        match peer_stream::cut(&bytes[at..], FIELD_BYTES_MAX) {
             Ok(Some((packet, used))) => {
                 found.push(packet);
                 at += used;
@@ -88,7 +89,7 @@ fn run_packets(input: &[u8]) {
     let (mut found, mut at, mut seen, mut sizes) =
         (Vec::new(), 0, 0, pieces.iter().map(|size| 1 + *size as usize % 13));
     let is_good_in_pieces = loop {
-        match peer::cut(&bytes[at..seen], FIELD_BYTES_MAX) {
+        match peer_stream::cut(&bytes[at..seen], FIELD_BYTES_MAX) {
             Ok(Some((packet, used))) => {
                 found.push(packet);
                 at += used;
@@ -101,13 +102,13 @@ fn run_packets(input: &[u8]) {
     assert_eq!((&found, at, is_good_in_pieces), (&expected, end, is_good));
     for packet in &found {
         let again = packet.to_bytes();
-        assert_eq!(peer::cut(&again, usize::MAX), Ok(Some((packet.clone(), again.len()))));
+        assert_eq!(peer_stream::cut(&again, usize::MAX), Ok(Some((packet.clone(), again.len()))));
         judge_data(packet);
     }
     if !is_good {
         // No later byte makes it good again.
         let longer = [&bytes[end..], &[0; 64]].concat();
-        assert!(peer::cut(&longer, FIELD_BYTES_MAX).is_err());
+        assert!(peer_stream::cut(&longer, FIELD_BYTES_MAX).is_err());
     }
 }
 

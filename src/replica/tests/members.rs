@@ -262,7 +262,7 @@ impl Members {
     pub fn packets(&self) -> Vec<Packet> {
         let wire = self.wires.iter().rfind(|wire| wire.port == PeerPort::Quorum);
         let (mut rest, mut packets) = (wire.map_or(&[][..], |wire| &wire.sent[0]), Vec::new());
-        while let Some((packet, used)) = peer::cut(rest, 1 << 20).unwrap() {
+        while let Some((packet, used)) = crate::codec::peer_stream::cut(rest, 1 << 20).unwrap() {
             packets.push(packet);
             rest = &rest[used..];
         }
@@ -309,7 +309,7 @@ impl Members {
     }
 
     pub fn submit(&mut self, at: usize, (origin, session): (Origin, SessionId), xid: i32, op: OpCode, body: Bytes) {
-        let ids: crate::mail::AuthIds = [Id::new("ip", "127.0.0.1")].into();
+        let ids: crate::base::AuthIds = [Id::new("ip", "127.0.0.1")].into();
         self.mail(at, ToReplica::Submit(Submit { origin, session, xid: Xid(xid), op, body, ids }));
     }
 

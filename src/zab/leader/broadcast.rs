@@ -14,7 +14,8 @@ impl Leader {
         assert!(self.is_established(), "nothing is proposed before the epoch is established");
         assert!(self.last_proposed.is_right_before(zxid), "{zxid} does not follow {}", self.last_proposed);
         self.last_proposed = zxid;
-        let packet = Packet::with(PacketKind::Proposal, zxid, record.clone()).to_bytes();
+        let proposal = Packet::with(PacketKind::Proposal, zxid, record.clone());
+        let packet = self.packets.bytes(|out| proposal.encode(out));
         self.learners.feed_all(out, |link| (!link.observes).then(|| packet.clone()));
         self.outstanding.push_back(Outstanding { zxid, record });
     }
@@ -90,12 +91,14 @@ impl Leader {
         let zxid = proposal.zxid;
         let mut commit = None;
         let mut inform = None;
+        let packets = &mut self.packets;
         self.learners.feed_all(out, |link| {
             let packet = match link.observes {
                 _ if zxid <= link.after => return None,
                 true => inform
                     .get_or_insert_with(|| Packet::with(PacketKind::Inform, zxid, proposal.record.clone()).to_bytes()),
-                false => commit.get_or_insert_with(|| Packet::bare(PacketKind::Commit, zxid).to_bytes()),
+                false => commit
+                    .get_or_insert_with(|| packets.bytes(|out| Packet::bare(PacketKind::Commit, zxid).encode(out))),
             };
             Some(packet.clone())
         });
@@ -109,7 +112,8 @@ mod tests {
 
     use super::*;
     use crate::base::{Instant, ServerId};
-    use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION, cut};
+    use crate::codec::peer::{AckEpoch, LearnerInfo, PROTOCOL_VERSION};
+    use crate::codec::peer_stream::cut;
     use crate::zab::leader_tests::{elected, limits};
     use crate::zab::{MasterEffect, Member, Timing, View};
 

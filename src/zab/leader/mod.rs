@@ -23,7 +23,7 @@ use bytes::Bytes;
 
 use super::learners::{LearnerLimits, Learners, LinkStage, MasterEffect};
 use super::view::View;
-use crate::base::{Instant, ServerId, Zxid};
+use crate::base::{Chunks, Instant, ServerId, Zxid};
 
 /// What the leader asks of its owner.
 #[derive(Debug)]
@@ -111,6 +111,8 @@ pub struct Leader {
     /// Voters that promised it, ourselves included.
     promised: BTreeSet<ServerId>,
     outstanding: VecDeque<Outstanding>,
+    /// Where packets for all of them are made.
+    packets: Chunks,
     last_proposed: Zxid,
     last_committed: Zxid,
     own_durable: Zxid,
@@ -144,6 +146,7 @@ impl Leader {
             joined: BTreeSet::from([me]),
             promised: BTreeSet::new(),
             outstanding: VecDeque::new(),
+            packets: Chunks::default(),
             last_proposed: last,
             last_committed: last,
             own_durable: last,

@@ -5,8 +5,7 @@ use bytes::Bytes;
 use super::backlog::Backlog;
 use super::{MasterEffect, SyncKind};
 use crate::base::{Instant, LinkId, ServerId, Zxid};
-use crate::codec::Malformed;
-use crate::codec::peer::{Packet, cut};
+use crate::codec::peer_stream::PacketStream;
 
 /// How far a learner is.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -51,7 +50,7 @@ pub(in crate::zab) struct Link {
     pub rounds_answered: u64,
     /// A proposal it had not acknowledged when it was looked at last, and when that was.
     pub owes: Option<(Zxid, Instant)>,
-    pub(super) input: Input,
+    pub(super) input: PacketStream,
 }
 
 impl Link {
@@ -70,7 +69,7 @@ impl Link {
             pinged: false,
             rounds_answered: 0,
             owes: None,
-            input: Input::default(),
+            input: PacketStream::default(),
         }
     }
 
@@ -96,28 +95,5 @@ impl Link {
                 true
             }
         }
-    }
-}
-
-/// Bytes that are not yet a whole packet.
-#[derive(Debug, Default)]
-pub(super) struct Input {
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-impl Input {
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.bytes.extend_from_slice(bytes);
-    }
-
-    pub fn next(&mut self, field_bytes_max: usize) -> Result<Option<Packet>, Malformed> {
-        let found = cut(&self.bytes[self.used..], field_bytes_max)?;
-        let Some((packet, length)) = found else {
-            self.bytes.drain(..std::mem::take(&mut self.used));
-            return Ok(None);
-        };
-        self.used += length;
-        Ok(Some(packet))
     }
 }

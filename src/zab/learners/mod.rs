@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 pub(super) use link::{Link, LinkStage};
 
-use crate::base::{Id, Instant, LinkId, ServerId, SessionId, Zxid};
+use crate::base::{AuthIds, Instant, LinkId, ServerId, SessionId, Zxid};
 use crate::codec::peer::{
     Forwarded, LeaderInfo, PROTOCOL_VERSION, Packet, PacketKind, Revalidate, Revalidated, decode_touches,
 };
@@ -84,7 +84,7 @@ pub enum MasterEffect {
     Request {
         link: LinkId,
         request: Forwarded,
-        ids: Vec<Id>,
+        ids: AuthIds,
     },
     Revalidate {
         link: LinkId,
