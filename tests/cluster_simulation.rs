@@ -12,6 +12,13 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
 }
 
+/// Says now and then how far a long run is. `done`: seeds begun.
+fn tell(done: u64, count: u64) {
+    if count > 1000 && done.is_multiple_of(1000) {
+        eprintln!("{done} of {count} seeds");
+    }
+}
+
 #[test]
 fn no_seed_breaks_a_promise() {
     let count = number("RINGKEEPER_SEEDS").unwrap_or(if cfg!(debug_assertions) { 50 } else { 1000 });
@@ -24,6 +31,7 @@ fn no_seed_breaks_a_promise() {
             if seed >= first + count {
                 return total;
             }
+            tell(seed - first, count);
             match cluster::run(seed, None) {
                 Ok(summary) => total += summary,
                 Err(violation) => {

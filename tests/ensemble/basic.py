@@ -48,9 +48,17 @@ def refused_with(error, call):
 
 
 def below(cluster, name):
-    """A fresh folder for a scenario."""
-    with cluster.leader().connect() as client:
-        client.ensure(f"/{name}")
+    """A fresh folder for a scenario. A connection that is lost on the way is made again, as any client would, and reported."""
+    for attempt in range(3):
+        leader = cluster.leader()
+        try:
+            with leader.connect() as client:
+                client.ensure(f"/{name}")
+            break
+        except ConnectionError as error:
+            print(f"  {leader} closed the connection that makes /{name}: {error}; its log ends with\n{leader.tail()}", flush=True)
+            if attempt == 2 or leader.kind == "ringkeeper":
+                raise
     cluster.settle()
     return f"/{name}"
 
