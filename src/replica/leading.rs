@@ -118,7 +118,7 @@ impl Replica {
         ensemble.election.on_established(epoch);
         let serves = ensemble.settings.leader_serves || ensemble.settings.view.voters().count() == 1;
         self.note_available(now);
-        // Every session gets its whole timeout anew (parity SE-15).
+        // Parity SE-15.
         self.sessions.restart(self.hearing.now());
         self.last_proposed = Zxid::begin_of(epoch);
         self.release_epoch(epoch, out);

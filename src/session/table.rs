@@ -194,12 +194,16 @@ impl SessionTable {
         }
     }
 
-    /// Every session gets its whole timeout from `now` (heard time): what a new leader does.
+    /// Every session gets its whole timeout from `now` (heard time), and no less than it has: what a new leader does, which
+    /// may have heard of some before it could begin.
     pub fn restart(&mut self, now: Instant) {
-        let ids: Vec<SessionId> = self.sessions.keys().copied().collect();
-        for id in ids {
-            let timeout_ms = self.sessions[&id].timeout_ms;
+        let before: Vec<(SessionId, Session)> = self.sessions.iter().map(|(id, session)| (*id, *session)).collect();
+        for (id, Session { timeout_ms, told_timeout_ms, deadline, .. }) in before {
             self.open(id, timeout_ms, now);
+            self.extend(id, deadline.unwrap_or(0));
+            if let Some(session) = self.sessions.get_mut(&id) {
+                session.told_timeout_ms = told_timeout_ms;
+            }
         }
     }
 
@@ -282,6 +286,22 @@ mod tests {
         assert!(table.touch(B, ms(900), 200));
         table.vouch(B, ms(1000), None);
         assert_eq!(table.expired(ms(1300)), [B]);
+    }
+
+    /// A learner told of a client with a longer timeout than its transaction's before a quorum had the leader's history.
+    #[test]
+    fn a_leader_that_begins_takes_nothing_from_a_session() {
+        let mut table = SessionTable::new(100);
+        table.open(A, 200, ms(0));
+        table.open(B, 200, ms(0));
+        table.vouch(A, ms(50), Some(700));
+        assert_eq!(table.expired(ms(300)), [B]);
+        table.restart(ms(100));
+        assert!(table.expired(ms(300)).is_empty() && !table.is_closing(B));
+        assert_eq!(table.expired(ms(400)), [B]);
+        table.vouch(A, ms(200), None);
+        assert!(table.expired(ms(900)).is_empty(), "700 ms are known of still");
+        assert_eq!(table.expired(ms(1000)), [A]);
     }
 
     #[test]
