@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::member::DRIFT_PER_MILLE;
 
 /// When a session was last known alive, in microseconds.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Heard {
     /// By a member, from the client itself.
     pub by_server: Option<(usize, u64)>,
@@ -15,8 +15,8 @@ pub struct Heard {
     /// The last timeout a member that leads was told with that, and when: it may be that of a connection the client
     /// has left, whose handshake was late.
     told: Option<(usize, u64, i32)>,
-    /// The last handshake that a member's shard heard, likewise.
-    hello: Option<(usize, u64, i32)>,
+    /// The last handshake that each member's shard heard, likewise: a leader that others have left goes by its own.
+    hellos: BTreeMap<usize, (u64, i32)>,
     /// What the client may believe was negotiated, at least.
     pub timeout_ms: i32,
     /// What its latest connection asked for.
@@ -54,7 +54,7 @@ impl Ears {
 
     /// A member, which may be the leader, hears a connection that claims the session.
     pub fn on_hello(&mut self, session: i64, member: usize, timeout_ms: i32, now: u64) {
-        self.sessions.entry(session).or_default().hello = Some((member, now, timeout_ms));
+        self.sessions.entry(session).or_default().hellos.insert(member, (now, timeout_ms));
     }
 
     /// The client asks for this timeout, or was granted it.
@@ -89,13 +89,16 @@ impl Ears {
         // A new leader has the timeout of the transaction until it hears of the session (as the reference's).
         let is_own = heard.by_server.is_some_and(|(member, at)| member == leader && at > since);
         let told = heard.told.filter(|(member, at, _)| *member == leader && *at > since);
-        let hello = heard.hello.filter(|(member, at, _)| *member == leader && *at > since);
+        // What the client has said elsewhere since then counts as soon as the leader has been told of it.
+        let latest = heard.hellos.values().map(|(at, _)| *at).max();
+        let is_known_best = |at: u64| latest == Some(at) || told.is_none_or(|(_, told_at, _)| told_at < at);
+        let hello = heard.hellos.get(&leader).filter(|(at, _)| *at > since && is_known_best(*at));
         let known_ms = match told {
             Some((_, _, told_ms)) => heard.timeout_ms.min(told_ms),
             None if is_own => heard.timeout_ms,
             None => heard.timeout_ms.min(heard.opened_ms),
         };
-        let timeout_ms = hello.map_or(known_ms, |(_, _, asked_ms)| known_ms.min(asked_ms));
+        let timeout_ms = hello.map_or(known_ms, |(_, asked_ms)| known_ms.min(*asked_ms));
         let timeout_us = timeout_ms as u64 * (1000 - 2 * DRIFT_PER_MILLE);
         // In a time without any fault all members are in touch with their leader.
         let passed_on = |at: u64| at > self.last_fault && at + self.grace_us < now;
@@ -135,5 +138,16 @@ mod tests {
         ears.fault_until(950_000);
         ears.fault_until(800_000);
         assert!(ears.judge(7, 1, 0, 1_200_000).is_ok(), "word of it may not have got through");
+    }
+
+    #[test]
+    fn a_leader_goes_by_the_connections_it_can_know_of() {
+        let mut ears = Ears::default();
+        ears.on_timeout(7, 1000, true);
+        ears.on_hello(7, 1, 50, 910_000);
+        ears.on_hello(7, 2, 1000, 920_000);
+        assert!(ears.judge(7, 1, 900_000, 990_000).is_ok(), "it knows of no other connection");
+        ears.on_leader(7, 1, Some(1000), 930_000);
+        assert!(ears.judge(7, 1, 900_000, 990_000).is_err(), "now it does");
     }
 }
