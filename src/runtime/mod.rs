@@ -8,7 +8,7 @@
 //!        |
 //!     turn: mail -> readable sockets -> machines -> dirty sockets -> mail out, one wake for each neighbour
 //!        |
-//!     nothing left: sleep in glommio's ring until the epoll descriptor, or the disk task, has news
+//!     nothing left: sleep in epoll_wait; while the disk task has chores, in glommio's ring until either has news
 //!
 //!   journal = one thread beside the replica's executor, one synced write at a time (journal_thread.rs says why)
 //! ```
