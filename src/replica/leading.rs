@@ -142,8 +142,10 @@ impl Replica {
             return self.refuse(&submit, ErrorCode::Unimplemented, now);
         };
         if op == OpCode::Error {
-            // A follower says so of a client of one of its observers.
-            return self.refuse(&submit(session, cxid, op, body, ids), ErrorCode::SessionMoved, now);
+            // A follower says so of a client of one of its observers, and may not know that the session has ended since.
+            let lives = self.sessions.contains(session) && !self.sessions.is_closing(session);
+            let code = if lives { ErrorCode::SessionMoved } else { ErrorCode::SessionExpired };
+            return self.refuse(&submit(session, cxid, op, body, ids), code, now);
         }
         // The reference waits for the learner's next ping to know that the session lives, and may be too late.
         self.sessions.vouch(session, self.hearing.now(), None);

@@ -119,9 +119,11 @@ impl Network {
         dead || self.is_blocked(wire, to) || self.is_blocked(wire, 1 - to)
     }
 
-    /// Whether some path is blocked, or some wire in use is dead.
+    /// Whether some path is blocked, or some wire in use is dead, or a learner or its master is gone and the other has not
+    /// noticed.
     pub fn is_troubled(&self) -> bool {
-        let lost = |wire: &Wire| wire.ends.iter().any(|end| end.dead) && wire.ends.iter().any(|end| end.open);
+        let is_gone = |wire: &Wire, end: &End| end.dead || (!end.open && wire.port != PeerPort::Election);
+        let lost = |wire: &Wire| wire.ends.iter().any(|end| end.open) && wire.ends.iter().any(|end| is_gone(wire, end));
         !self.blocked.is_empty() || self.wires.values().any(lost)
     }
 
