@@ -25,7 +25,7 @@ from kazoo.client import KazooClient, KazooState, KeeperState  # noqa: E402
 from kazoo.exceptions import NotReadOnlyCallError  # noqa: E402
 
 import wire  # noqa: E402
-from basic import below, refused_with  # noqa: E402
+from basic import below, lost, refused_with  # noqa: E402
 from client import Client, SessionLost  # noqa: E402
 from cluster import Cluster, Failed, kinds, limit_seconds, wait_for  # noqa: E402
 from member import expect  # noqa: E402
@@ -50,18 +50,6 @@ def counts(member):
     """(local, global) sessions as `mntr` tells them."""
     told = member.monitor()
     return int(float(told["zk_local_sessions"])), int(float(told["zk_global_sessions"]))
-
-
-def lost(client, member, read_only=False):
-    """Whether the member says that this client's session is over; the client keeps it."""
-    ghost = Client(None, connect=False, read_only=read_only)
-    ghost.session, ghost.password = client.session, client.password
-    try:
-        ghost.connect(member.address, retry=False)
-    except SessionLost:
-        return True
-    ghost.drop()
-    return False
 
 
 # ---- local sessions
