@@ -66,8 +66,8 @@ def below(cluster, name):
 def lost(client, member, read_only=False):
     """Whether the member says that this client's session is over; the client keeps it.
 
-    An Apache server may lose its answer: it closes the connection when it comes to the mark for that behind the answer, whether or not
-    the answer has left by then (NIOServerCnxn.handleWrite). So it is asked again.
+    An Apache server that hears of the session's end just then closes every connection that claims it, before its answer has left; so it
+    is asked again.
     """
     ghost = Client(None, connect=False, read_only=read_only)
     ghost.session, ghost.password = client.session, client.password
