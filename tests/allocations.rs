@@ -1,15 +1,16 @@
 //! The read path takes nothing from the allocator: a shard is driven with the bytes of requests, and every allocation of the
 //! thread is counted.
 
+#[path = "support/wire.rs"]
+mod wire;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 
 use ringkeeper::base::{ConnId, Instant, Now, Origin, SessionId, ShardId, WallMs, Xid, Zxid, open_acl};
-use ringkeeper::codec::Writer;
 use ringkeeper::codec::opcode::OpCode;
-use ringkeeper::codec::reply::framed;
 use ringkeeper::codec::txn::{CreateKind, Txn, TxnHeader};
 use ringkeeper::mail::{Answer, AnswerKind, Changes, Entry, ToShard};
 use ringkeeper::shard::{Effects, Settings, Shard};
@@ -80,14 +81,7 @@ impl Rig {
         let mut out = Effects::default();
         let conn = shard.on_accept("127.0.0.1:4000".parse().unwrap(), now, &mut out);
         let mut rig = Rig { shard, out, now, conn };
-        rig.hear(&frame(|w| {
-            w.i32(0);
-            w.i64(0);
-            w.i32(10_000);
-            w.i64(0);
-            w.buffer(Some(&[0; 16]));
-            w.bool(false);
-        }));
+        rig.hear(&wire::handshake());
         let kind = AnswerKind::Granted { session: SessionId(0x0100_0000_0000_0001), timeout_ms: 10_000 };
         let answer = Some(Answer { to: Origin { shard: SHARD, conn }, kind });
         let entry = Entry { zxid, changes: Changes::new(), answer };
@@ -116,23 +110,9 @@ fn path(number: usize) -> String {
     format!("/znode-{number:04}")
 }
 
-fn frame(body: impl FnOnce(&mut Writer<'_>)) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    framed(&mut bytes, body);
-    bytes
-}
-
 /// A request without a watch for each of the znodes.
 fn requests(op: OpCode, path: impl Fn(usize) -> String) -> Vec<Vec<u8>> {
-    let request = |number| {
-        frame(|w| {
-            w.i32(number as i32);
-            w.i32(op.code());
-            w.string(&path(number));
-            w.bool(false);
-        })
-    };
-    (0..ZNODES).map(request).collect()
+    (0..ZNODES).map(|number| wire::read(number as i32, op, &path(number))).collect()
 }
 
 #[test]
@@ -146,7 +126,7 @@ fn reads_allocate_nothing() {
             "ping",
             (0..ZNODES)
                 .map(|_| {
-                    frame(|w| {
+                    wire::frame(|w| {
                         w.i32(-2);
                         w.i32(OpCode::Ping.code());
                     })

@@ -4,20 +4,13 @@
 //! where they begin. `RINGKEEPER_SEED=n cargo test --release --test cluster_simulation replay -- --nocapture` lives
 //! through one night again and prints how it ended.
 
+#[path = "support/seeds.rs"]
+mod seeds;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ringkeeper::sim::cluster::{self, Sabotage, Summary};
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
-/// Says now and then how far a long run is. `done`: seeds begun.
-fn tell(done: u64, count: u64) {
-    if count > 1000 && done.is_multiple_of(1000) {
-        eprintln!("{done} of {count} seeds");
-    }
-}
+use seeds::{number, tell};
 
 #[test]
 fn no_seed_breaks_a_promise() {

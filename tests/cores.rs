@@ -1,6 +1,8 @@
 //! Black box: more executors than CPUs, and clients of very different appetite on one of them.
 
 mod support;
+#[path = "support/wire.rs"]
+mod wire;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -8,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
 
+use ringkeeper::codec::opcode::OpCode;
 use support::{OPEN, Server};
 use zookeeper_client as zk;
 
@@ -68,20 +71,13 @@ impl Raw {
     fn connect(server: &Server) -> Raw {
         let mut raw = Raw(TcpStream::connect(server.address()).unwrap());
         raw.0.set_nodelay(true).unwrap();
-        let mut request = Vec::new();
-        request.extend(0_i32.to_be_bytes()); // protocol
-        request.extend(0_i64.to_be_bytes()); // last zxid seen
-        request.extend(10_000_i32.to_be_bytes()); // timeout
-        request.extend(0_i64.to_be_bytes()); // session
-        request.extend(16_i32.to_be_bytes());
-        request.extend([0; 16]); // password
-        raw.send(&request);
+        raw.send(&wire::handshake());
         raw.reply();
         raw
     }
 
-    fn send(&mut self, body: &[u8]) {
-        self.0.write_all(&framed(body)).unwrap();
+    fn send(&mut self, frames: &[u8]) {
+        self.0.write_all(frames).unwrap();
     }
 
     fn reply(&mut self) -> Vec<u8> {
@@ -93,20 +89,9 @@ impl Raw {
     }
 }
 
-fn framed(body: &[u8]) -> Vec<u8> {
-    [&(body.len() as i32).to_be_bytes(), body].concat()
-}
-
 /// getData of a znode that every server has.
 fn get_data(xid: i32) -> Vec<u8> {
-    let path = b"/zookeeper";
-    let mut body = Vec::new();
-    body.extend(xid.to_be_bytes());
-    body.extend(4_i32.to_be_bytes());
-    body.extend((path.len() as i32).to_be_bytes());
-    body.extend(path);
-    body.push(0);
-    body
+    wire::read(xid, OpCode::GetData, "/zookeeper")
 }
 
 /// What one connection has outstanding it waits for itself: another one's single request is answered among the first thousand
@@ -120,17 +105,17 @@ fn a_thousand_outstanding_requests_do_not_starve_a_single_one() {
     let hungry = {
         let (answered, over) = (answered.clone(), over.clone());
         std::thread::spawn(move || {
-            let hundred: Vec<u8> = (0..100).flat_map(|xid| framed(&get_data(xid))).collect();
+            let hundred: Vec<u8> = (0..100).flat_map(get_data).collect();
             let reply_bytes = 4 + {
                 greedy.send(&get_data(0));
                 greedy.reply().len()
             };
-            (0..OUTSTANDING / 100).for_each(|_| greedy.0.write_all(&hundred).unwrap());
+            (0..OUTSTANDING / 100).for_each(|_| greedy.send(&hundred));
             let mut replies = vec![0; 100 * reply_bytes];
             while !over.load(SeqCst) {
                 greedy.0.read_exact(&mut replies).unwrap();
                 answered.fetch_add(100, SeqCst);
-                greedy.0.write_all(&hundred).unwrap();
+                greedy.send(&hundred);
             }
         })
     };

@@ -3,7 +3,6 @@
 //! Does not know: bytes on a wire, trees, sessions' fate.
 
 mod acl;
-mod chunks;
 mod dice;
 mod error;
 mod ids;
@@ -13,7 +12,6 @@ mod stat;
 mod time;
 
 pub use acl::{Acl, AclList, AuthIds, Id, Perms, open_acl};
-pub use chunks::Chunks;
 pub use dice::Dice;
 pub use error::ErrorCode;
 pub use ids::{ConnId, LinkId, Origin, PeerAddress, ServerId, SessionId, ShardId, Xid, Zxid};

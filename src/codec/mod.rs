@@ -1,9 +1,11 @@
 //! Bytes to values and back, with no memory of the past: jute primitives, frames, requests, replies, events,
-//! transactions, and what the members of an ensemble say to each other.
+//! transactions, and what the members of an ensemble say to each other. Only memory itself is kept from one to the next
+//! (`chunks.rs`, `peer_stream.rs`).
 //!
 //! Wire input is judged, never asserted: every decoder returns [`Malformed`] and cannot panic.
 //! Does not know: what a request means, or whether anybody may make it.
 
+mod chunks;
 pub mod frame;
 pub mod jute;
 pub mod opcode;
@@ -15,6 +17,7 @@ pub mod request;
 pub mod txn;
 pub mod vote;
 
+pub use chunks::Chunks;
 pub use jute::{Malformed, Reader, Writer};
 
 /// Bytes from their hexadecimal digits; spaces and line ends are for the eye.

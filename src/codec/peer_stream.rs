@@ -117,11 +117,12 @@ impl Identities {
     }
 }
 
+/// Of a vector that was found whole.
 fn decode_ids(vector: &[u8]) -> AuthIds {
     let mut partial = Partial::new(vector, vector.len());
     let mut ids = Vec::new();
     for _ in 0..partial.i32().map_or(0, |count| count.max(0)) {
-        let (Ok(scheme), Ok(id)) = (partial.text(), partial.text()) else { unreachable!("it was found whole") };
+        let (Ok(scheme), Ok(id)) = (partial.text(), partial.text()) else { break };
         ids.push(Id::new(&decode_utf8(scheme), &decode_utf8(id)));
     }
     ids.into()

@@ -12,7 +12,8 @@ use super::{
     Effects, EpochError, Epochs, PeerEffect, Replica, Settings, hearing::Hearing, judge_epochs, reaper::Reaper,
     snapshots, survey,
 };
-use crate::base::{Chunks, Now, Zxid};
+use crate::base::{Now, Zxid};
+use crate::codec::Chunks;
 use crate::journal::{Damage, DiskEffect, Journal, JournalPosition, SegmentId};
 use crate::session::{LocalSessions, SessionIds, SessionTable};
 use crate::tree::looks_like_ttl;

@@ -141,9 +141,9 @@ impl Replica {
             let submit = submit(session, cxid, OpCode::Error, body, ids);
             return self.refuse(&submit, ErrorCode::Unimplemented, now);
         };
+        let lives = self.sessions.contains(session) && !self.sessions.is_closing(session);
         if op == OpCode::Error {
             // A follower says so of a client of one of its observers, and may not know that the session has ended since.
-            let lives = self.sessions.contains(session) && !self.sessions.is_closing(session);
             let code = if lives { ErrorCode::SessionMoved } else { ErrorCode::SessionExpired };
             return self.refuse(&submit(session, cxid, op, body, ids), code, now);
         }
@@ -161,7 +161,6 @@ impl Replica {
             return self.wait(zxid, changes, None);
         }
         let submit = submit(session, cxid, op, body, ids);
-        let lives = self.sessions.contains(session) && !self.sessions.is_closing(session);
         if op == OpCode::CloseSession && lives {
             // Expiry at the learner's side and clients share it: whose it is does not matter. A connection here that
             // has it by now did not ask for that.

@@ -72,7 +72,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::base::{Chunks, Now, Origin, ShardId, Zxid};
+use crate::base::{Now, Origin, ShardId, Zxid};
+use crate::codec::Chunks;
 use crate::codec::txn::TxnDigest;
 use crate::journal::{BatchId, Journal, SegmentId};
 use crate::mail::metrics::Counter;

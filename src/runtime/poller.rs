@@ -55,7 +55,6 @@ impl Poller {
 
     /// What became ready, without waiting. Returns whether that was all there is.
     pub fn poll(&mut self, out: &mut Vec<Ready>) -> io::Result<bool> {
-        self.tell_waited(out);
         let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
         self.ask(Some(&zero))?;
         let all = self.events.len() < self.events.capacity();
@@ -67,7 +66,6 @@ impl Poller {
     ///
     /// One system call, where sleeping inside the ring takes a dozen: for an executor that has no other task to run.
     pub fn wait(&mut self) -> io::Result<()> {
-        debug_assert!(self.events.is_empty());
         self.ask(None)
     }
 
@@ -82,7 +80,7 @@ impl Poller {
     }
 
     fn ask(&mut self, patience: Option<&Timespec>) -> io::Result<()> {
-        self.events.clear();
+        debug_assert!(self.events.is_empty(), "what a wait found is told before more is asked for");
         match epoll::wait(&self.epoll, spare_capacity(&mut self.events), patience) {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),

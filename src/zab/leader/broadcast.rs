@@ -95,8 +95,10 @@ impl Leader {
         self.learners.feed_all(out, |link| {
             let packet = match link.observes {
                 _ if zxid <= link.after => return None,
-                true => inform
-                    .get_or_insert_with(|| Packet::with(PacketKind::Inform, zxid, proposal.record.clone()).to_bytes()),
+                true => inform.get_or_insert_with(|| {
+                    let packet = Packet::with(PacketKind::Inform, zxid, proposal.record.clone());
+                    packets.bytes(|out| packet.encode(out))
+                }),
                 false => commit
                     .get_or_insert_with(|| packets.bytes(|out| Packet::bare(PacketKind::Commit, zxid).encode(out))),
             };

@@ -23,7 +23,8 @@ use bytes::Bytes;
 
 use super::learners::{LearnerLimits, Learners, LinkStage, MasterEffect};
 use super::view::View;
-use crate::base::{Chunks, Instant, ServerId, Zxid};
+use crate::base::{Instant, ServerId, Zxid};
+use crate::codec::Chunks;
 
 /// What the leader asks of its owner.
 #[derive(Debug)]
