@@ -226,3 +226,29 @@ pub(super) fn reload_below(media: &dyn BootMedia, settings: &Settings, bound: Zx
     let inventory = Inventory::take(media)?;
     Ok(rebuild(media, &inventory, owner_rules(settings), Some(bound), 1, |_, _| {})?.state)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::WallMs;
+    use crate::session::SessionIds;
+
+    /// A snapshot of this server's own names the highest id it gave; one that came from a leader only those that live.
+    #[test]
+    fn ids_go_on_above_all_that_a_snapshot_tells_of() {
+        let loaded = |max_session, sessions| Loaded {
+            tree: Tree::new(OwnerRules::default()),
+            sessions,
+            zxid: Zxid(1),
+            max_session,
+            digest: 0,
+            wall: WallMs(1),
+            floor: SegmentId::default(),
+            journal: 0,
+        };
+        let last = |loaded: Loaded| SessionIds::new(0, 0, &State::from(loaded).highest_ids).last();
+        assert_eq!(last(loaded(SessionId::NONE, vec![(SessionId(3), 100), (SessionId(7), 100)])), SessionId(7));
+        assert_eq!(last(loaded(SessionId(9), vec![(SessionId(7), 100)])), SessionId(9));
+        assert_eq!(last(loaded(SessionId::NONE, Vec::new())), SessionId::NONE);
+    }
+}

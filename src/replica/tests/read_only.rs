@@ -86,6 +86,7 @@ fn sessions_of_the_read_only_mode_are_local_and_touch_nothing() {
     let replica = &members.replicas[FOLLOWER];
     let after = (replica.last_proposed(), replica.last_committed(), replica.tree().digest());
     assert_eq!(after, before);
+    assert_eq!(replica.session_ids.last(), silent.1, "and are never given again");
     assert_eq!((replica.live_sessions(), replica.journal.is_idle()), (Vec::new(), true));
 }
 
