@@ -43,7 +43,7 @@ impl Tree {
     }
 
     fn raise_to(&mut self, slot: u32, pzxid: Zxid) {
-        let cversion = self.slab.at(slot).cversion;
+        let cversion = self.slab.family(self.slab.at(slot)).cversion;
         self.set_stat(slot, pzxid, cversion);
     }
 }

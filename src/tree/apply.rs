@@ -118,13 +118,13 @@ impl Tree {
 
     /// A parent's pzxid and cversion after a child's creation: raised together or not at all (ZOOKEEPER-3249).
     fn raised(&self, parent: u32, parent_cversion: i32, zxid: Zxid) -> (Zxid, i32) {
-        let slot = self.slab.at(parent);
-        let cversion = if parent_cversion == -1 { slot.cversion.wrapping_add(1) } else { parent_cversion };
+        let family = self.slab.family(self.slab.at(parent));
+        let cversion = if parent_cversion == -1 { family.cversion.wrapping_add(1) } else { parent_cversion };
         // Wrapping, because the count goes on through i32::MAX (parity ZN-26).
-        if cversion.wrapping_sub(slot.cversion) > 0 {
-            (slot.pzxid.max(zxid), cversion)
+        if cversion.wrapping_sub(family.cversion) > 0 {
+            (family.pzxid.max(zxid), cversion)
         } else {
-            (slot.pzxid, slot.cversion)
+            (family.pzxid, family.cversion)
         }
     }
 
@@ -140,22 +140,24 @@ impl Tree {
         }
         // Live, a deleted znode has no children. In a fuzzy snapshot it may be a later one of that name, with
         // children; the log goes on to create all of them again.
-        while self.slab.at(slot).first_child != NIL {
-            let mut leaf = self.slab.at(slot).first_child;
-            while self.slab.at(leaf).first_child != NIL {
-                leaf = self.slab.at(leaf).first_child;
-            }
+        while let Some(leaf) = self.first_leaf_below(slot) {
             self.remove_leaf(leaf, zxid, changes);
         }
         self.remove_leaf(slot, zxid, changes);
         Ok(())
     }
 
+    fn first_leaf_below(&self, slot: u32) -> Option<u32> {
+        let first = |slot| Some(self.slab.family(self.slab.at(slot)).first_child).filter(|child| *child != NIL);
+        std::iter::successors(first(slot), |child| first(*child)).last()
+    }
+
     fn remove_leaf(&mut self, slot: u32, zxid: Zxid, changes: &mut Changes) {
         let parent = self.slab.at(slot).parent;
         self.raise_pzxid(parent, zxid);
         let node = self.unlink(slot);
-        changes.push(Change::Remove { node: node.clone(), parent_pzxid: self.slab.at(parent).pzxid });
+        let parent_pzxid = self.slab.family(self.slab.at(parent)).pzxid;
+        changes.push(Change::Remove { node: node.clone(), parent_pzxid });
         self.drop_acl(node.acl_id(), changes);
         if self.quotas.is_empty() {
             return;
@@ -168,9 +170,8 @@ impl Tree {
     }
 
     fn raise_pzxid(&mut self, slot: u32, zxid: Zxid) {
-        let place = self.slab.at(slot);
-        let (pzxid, cversion) = (place.pzxid.max(zxid), place.cversion);
-        self.set_stat(slot, pzxid, cversion);
+        let family = self.slab.family(self.slab.at(slot));
+        self.set_stat(slot, family.pzxid.max(zxid), family.cversion);
     }
 
     fn set_data(

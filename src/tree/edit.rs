@@ -7,7 +7,7 @@ use super::acl_table::Entry;
 use super::change::Change;
 use super::digest::{self, Stem};
 use super::names::PathHash;
-use super::slab::{NIL, ROOT, Slot};
+use super::slab::{Family, NIL, ROOT, Slot};
 use super::store::Tree;
 use super::znode::{AclId, Znode, ZnodeKind};
 use crate::base::{Acl, Zxid};
@@ -15,7 +15,7 @@ use crate::base::{Acl, Zxid};
 /// How to take one edit back.
 enum Step {
     Linked { slot: u32 },
-    Unlinked { slot: u32, was: Slot },
+    Unlinked { slot: u32, was: Slot, pzxid: Zxid, cversion: i32 },
     Replaced { slot: u32, was: Znode },
     Stat { slot: u32, pzxid: Zxid, cversion: i32 },
     Acl { id: AclId, was: Option<Entry> },
@@ -75,7 +75,7 @@ impl Tree {
                 Step::Linked { slot } => {
                     self.unlink(slot);
                 }
-                Step::Unlinked { slot, was } => self.relink(slot, was),
+                Step::Unlinked { slot, was, pzxid, cversion } => self.relink(slot, was, pzxid, cversion),
                 Step::Replaced { slot, was } => self.replace(slot, was),
                 Step::Stat { slot, pzxid, cversion } => self.set_stat(slot, pzxid, cversion),
                 Step::Acl { id, was } => self.acls.set(id, was),
@@ -104,25 +104,10 @@ impl Tree {
         let slot = self.slab.take();
         self.keep(slot);
         self.count_in(slot, &node, pzxid, cversion);
-        let first = if parent == NIL { NIL } else { self.slab.at(parent).first_child };
-        let place = self.slab.at_mut(slot);
-        *place = Slot {
-            node: Some(node),
-            pzxid,
-            cversion,
-            num_children: 0,
-            first_child: NIL,
-            next: first,
-            prev: NIL,
-            parent,
-        };
-        if first != NIL {
-            self.slab.at_mut(first).prev = slot;
-        }
+        *self.slab.at_mut(slot) = Slot::new(node, parent);
+        self.slab.set_stat(slot, pzxid, cversion);
         if parent != NIL {
-            let parent = self.slab.at_mut(parent);
-            parent.first_child = slot;
-            parent.num_children += 1;
+            self.slab.thread(slot, parent);
         }
         if slot != ROOT {
             self.names.insert(&self.slab, hash, slot);
@@ -135,50 +120,53 @@ impl Tree {
     pub(super) fn unlink(&mut self, slot: u32) -> Znode {
         self.keep(slot);
         let place = self.slab.at(slot);
-        assert!(slot != ROOT && place.num_children == 0, "only leaves are taken out");
+        let Family { pzxid, cversion, num_children, .. } = self.slab.family(place);
+        assert!(slot != ROOT && num_children == 0, "only leaves are taken out");
         let node = place.znode().clone();
-        let (pzxid, cversion, parent, prev, next) = (place.pzxid, place.cversion, place.parent, place.prev, place.next);
+        let (parent, prev, next) = (place.parent, place.prev, place.next);
         self.count_out(slot, &node, pzxid, cversion);
         self.names.remove(PathHash::of(node.path_bytes()), slot);
         match prev {
-            NIL => self.slab.at_mut(parent).first_child = next,
+            NIL => self.slab.family_mut(parent).first_child = next,
             prev => self.slab.at_mut(prev).next = next,
         }
         if next != NIL {
             self.slab.at_mut(next).prev = prev;
         }
-        self.slab.at_mut(parent).num_children -= 1;
+        self.slab.family_mut(parent).num_children -= 1;
         let was = self.slab.give_back(slot);
-        self.undo.note(|| Step::Unlinked { slot, was });
+        self.undo.note(|| Step::Unlinked { slot, was, pzxid, cversion });
         node
     }
 
     /// Undoes an unlink: in reverse order its neighbours are the ones it left.
-    fn relink(&mut self, slot: u32, was: Slot) {
+    fn relink(&mut self, slot: u32, was: Slot, pzxid: Zxid, cversion: i32) {
         let taken = self.slab.take();
         assert!(taken == slot, "slots come back in reverse order");
         self.keep(slot);
         let node = was.znode().clone();
-        self.count_in(slot, &node, was.pzxid, was.cversion);
+        self.count_in(slot, &node, pzxid, cversion);
         let (parent, prev, next) = (was.parent, was.prev, was.next);
         *self.slab.at_mut(slot) = was;
+        self.slab.set_stat(slot, pzxid, cversion);
         match prev {
-            NIL => self.slab.at_mut(parent).first_child = slot,
+            NIL => self.slab.family_mut(parent).first_child = slot,
             prev => self.slab.at_mut(prev).next = slot,
         }
         if next != NIL {
             self.slab.at_mut(next).prev = slot;
         }
-        self.slab.at_mut(parent).num_children += 1;
+        self.slab.family_mut(parent).num_children += 1;
         self.names.insert(&self.slab, PathHash::of(node.path_bytes()), slot);
     }
 
     /// A new version of a znode in its place. The owner never changes.
     pub(super) fn replace(&mut self, slot: u32, node: Znode) {
         self.keep(slot);
+        let Family { pzxid, cversion, .. } = self.slab.family(self.slab.at(slot));
         let place = self.slab.at_mut(slot);
-        let (pzxid, cversion) = (place.pzxid, place.cversion);
         let was = place.node.replace(node).expect("a slot in use");
+        debug_assert_eq!(place.znode().czxid(), was.czxid(), "the stat of a leaf hangs on its czxid");
         let node = place.znode();
         self.bytes = self.bytes + node.data_len() as u64 - was.data_len() as u64;
         if !self.follows {
@@ -190,18 +178,18 @@ impl Tree {
 
     pub(super) fn set_stat(&mut self, slot: u32, pzxid: Zxid, cversion: i32) {
         self.keep(slot);
-        let place = self.slab.at_mut(slot);
-        let was = (std::mem::replace(&mut place.pzxid, pzxid), std::mem::replace(&mut place.cversion, cversion));
-        if was == (pzxid, cversion) {
+        let Family { pzxid: pzxid_was, cversion: cversion_was, .. } = self.slab.family(self.slab.at(slot));
+        if (pzxid_was, cversion_was) == (pzxid, cversion) {
             return;
         }
+        self.slab.set_stat(slot, pzxid, cversion);
         if !self.follows {
-            let node = place.znode();
+            let node = self.slab.at(slot).znode();
             let stem = Stem::of(node);
-            let difference = stem.with(node, pzxid, cversion).wrapping_sub(stem.with(node, was.0, was.1));
+            let difference = stem.with(node, pzxid, cversion).wrapping_sub(stem.with(node, pzxid_was, cversion_was));
             self.digest = self.digest.wrapping_add(difference);
         }
-        self.undo.note(|| Step::Stat { slot, pzxid: was.0, cversion: was.1 });
+        self.undo.note(|| Step::Stat { slot, pzxid: pzxid_was, cversion: cversion_was });
     }
 
     pub(super) fn count_in(&mut self, slot: u32, node: &Znode, pzxid: Zxid, cversion: i32) {

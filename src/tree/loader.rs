@@ -2,7 +2,7 @@
 
 use super::acl_table::Entry;
 use super::names::{Names, PathHash};
-use super::slab::{NIL, ROOT};
+use super::slab::{NIL, ROOT, Slot};
 use super::store::Tree;
 use super::znode::{AclId, OwnerRules, Znode, looks_like_ttl};
 use super::{digest, quota};
@@ -50,8 +50,8 @@ impl TreeLoader {
         let slot = self.tree.slab.take();
         // Now, while its bytes are in the cache: the digest is made of all of them.
         self.tree.count_in(slot, &node, pzxid, cversion);
-        let place = self.tree.slab.at_mut(slot);
-        (place.node, place.pzxid, place.cversion) = (Some(node), pzxid, cversion);
+        *self.tree.slab.at_mut(slot) = Slot::new(node, NIL);
+        self.tree.slab.set_stat(slot, pzxid, cversion);
     }
 
     /// Names every znode, links children to parents and counts what is not stored and not counted yet: children,
@@ -69,8 +69,8 @@ impl TreeLoader {
         drop(hashes);
         let (node, pzxid, cversion) = root.ok_or("there is no root")?;
         tree.count_in(ROOT, &node, pzxid, cversion);
-        let place = tree.slab.at_mut(ROOT);
-        (place.node, place.pzxid, place.cversion) = (Some(node), pzxid, cversion);
+        *tree.slab.at_mut(ROOT) = Slot::new(node, NIL);
+        tree.slab.set_stat(ROOT, pzxid, cversion);
 
         // Neighbours in a snapshot are often siblings.
         let mut last_parent = ROOT;
@@ -90,14 +90,7 @@ impl TreeLoader {
                 let found = tree.slot_of(parent_path);
                 last_parent = found.ok_or_else(|| format!("{} has no parent", node.path()))?;
             }
-            let parent = tree.slab.at_mut(last_parent);
-            parent.num_children += 1;
-            let first = std::mem::replace(&mut parent.first_child, slot);
-            if first != NIL {
-                tree.slab.at_mut(first).prev = slot;
-            }
-            let place = tree.slab.at_mut(slot);
-            (place.parent, place.next, place.prev) = (last_parent, first, NIL);
+            tree.slab.thread(slot, last_parent);
         }
         tree.acls.sweep();
         tree.complete();
@@ -128,7 +121,9 @@ impl Tree {
     /// The digest counted from nothing, to check the one that `apply` maintains.
     pub fn digest_from_scratch(&self) -> i64 {
         let live = (0..self.slab.end()).map(|slot| self.slab.at(slot));
-        live.filter_map(|slot| slot.node.as_ref().map(|node| digest::of(node, slot.pzxid, slot.cversion)))
+        live.filter(|slot| slot.node.is_some())
+            .map(|slot| (slot.znode(), self.slab.family(slot)))
+            .map(|(node, family)| digest::of(node, family.pzxid, family.cversion))
             .fold(0, i64::wrapping_add)
     }
 }

@@ -35,7 +35,10 @@ impl Walk {
         }
         self.kept.entry(slot).or_insert_with(|| {
             let slot = slab.at(slot);
-            slot.node.as_ref().map(|node| (node.clone(), slot.pzxid, slot.cversion))
+            slot.node.as_ref().map(|node| {
+                let family = slab.family(slot);
+                (node.clone(), family.pzxid, family.cversion)
+            })
         });
     }
 }
@@ -67,7 +70,8 @@ impl Tree {
                 None => {
                     let slot = self.slab.at(slot);
                     if let Some(znode) = &slot.node {
-                        sink(SnapshotNode { znode, pzxid: slot.pzxid, cversion: slot.cversion });
+                        let family = self.slab.family(slot);
+                        sink(SnapshotNode { znode, pzxid: family.pzxid, cversion: family.cversion });
                     }
                 }
             }

@@ -27,24 +27,59 @@ pub struct Meta {
     pub acl: AclId,
 }
 
-/// [`Meta`] and the length of the path, laid out so that nothing is padding.
+/// What every znode has. What most do not (an owner, a change after the creation) stands in front of the path only where
+/// there is any: the flags in `path_bytes` tell.
 #[derive(Clone, Copy)]
 struct Header {
     czxid: Zxid,
-    mzxid: Zxid,
     ctime: WallMs,
-    mtime: WallMs,
-    owner: i64,
-    version: i32,
-    aversion: i32,
     acl: AclId,
-    /// The top bit is set when there is no data at all, which is not the same as empty data.
+    /// With [`NO_DATA`], [`OWNED`] and [`CHANGED`].
     path_bytes: u32,
 }
 
-const _: () = assert!(size_of::<Header>() == 56);
+const _: () = assert!(size_of::<Header>() == 24);
 
+/// There is no data at all, which is not the same as empty data.
 const NO_DATA: u32 = 1 << 31;
+/// The owner is not 0.
+const OWNED: u32 = 1 << 30;
+/// mzxid, mtime, version or aversion are not what a creation makes them.
+const CHANGED: u32 = 1 << 29;
+const PATH_BYTES: u32 = CHANGED - 1;
+
+/// The fields of [`Meta`] that a change after the creation moves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Later {
+    mzxid: Zxid,
+    mtime: WallMs,
+    version: i32,
+    aversion: i32,
+}
+
+const OWNER_BYTES: usize = size_of::<i64>();
+const LATER_BYTES: usize = 24;
+
+impl Later {
+    fn of_a_creation(czxid: Zxid, ctime: WallMs) -> Later {
+        Later { mzxid: czxid, mtime: ctime, version: 0, aversion: 0 }
+    }
+
+    fn to_bytes(self) -> [u8; LATER_BYTES] {
+        let mut bytes = [0; LATER_BYTES];
+        bytes[..8].copy_from_slice(&self.mzxid.0.to_ne_bytes());
+        bytes[8..16].copy_from_slice(&self.mtime.0.to_ne_bytes());
+        bytes[16..20].copy_from_slice(&self.version.to_ne_bytes());
+        bytes[20..].copy_from_slice(&self.aversion.to_ne_bytes());
+        bytes
+    }
+
+    fn of_bytes(bytes: &[u8; LATER_BYTES]) -> Later {
+        let eight = |at: usize| i64::from_ne_bytes(*bytes[at..].first_chunk().expect("eight bytes"));
+        let four = |at: usize| i32::from_ne_bytes(*bytes[at..].first_chunk().expect("four bytes"));
+        Later { mzxid: Zxid(eight(0)), mtime: WallMs(eight(8)), version: four(16), aversion: four(20) }
+    }
+}
 
 /// A handle on the payload: cheap to clone (one atomic increment), free to borrow.
 #[derive(Clone)]
@@ -105,47 +140,53 @@ impl Znode {
     /// A payload of its own. The root may be named "" or "/"; it is kept as "/".
     ///
     /// # Panics
-    /// On a path of 2 GiB or more, which no frame can carry.
+    /// On a path of 512 MiB or more, which no frame can carry.
     pub fn new(meta: &Meta, path: &str, data: Option<&[u8]>) -> Znode {
         let path = if path.is_empty() { "/" } else { path };
-        let mut content: SmallVec<[u8; 1024]> = SmallVec::with_capacity(path.len() + data.map_or(0, <[u8]>::len));
-        content.extend_from_slice(path.as_bytes());
-        content.extend_from_slice(data.unwrap_or_default());
-        Znode::build(meta, path.len(), data.is_none(), &content)
+        Znode::build(meta, path.len(), data.is_none(), [path.as_bytes(), data.unwrap_or_default()])
     }
 
     /// As [`Znode::new`] from path and data that lie one behind the other already; `no_data` makes the data null.
     ///
     /// # Panics
-    /// If `content` does not start with `path`, or on a path of 2 GiB or more.
+    /// If `content` does not start with `path`, or on a path of 512 MiB or more.
     pub fn of_content(meta: &Meta, path: &str, no_data: bool, content: &[u8]) -> Znode {
         assert!(content.starts_with(path.as_bytes()), "another path in front of the data");
         if path.is_empty() {
             return Znode::new(meta, path, (!no_data).then_some(content));
         }
-        Znode::build(meta, path.len(), no_data, content)
+        Znode::build(meta, path.len(), no_data, [content, &[]])
     }
 
-    fn build(meta: &Meta, path_bytes: usize, no_data: bool, content: &[u8]) -> Znode {
-        assert!(path_bytes < NO_DATA as usize, "path of {path_bytes} bytes");
-        let header = Header {
-            czxid: meta.czxid,
-            mzxid: meta.mzxid,
-            ctime: meta.ctime,
-            mtime: meta.mtime,
-            owner: meta.owner,
-            version: meta.version,
-            aversion: meta.aversion,
-            acl: meta.acl,
-            path_bytes: path_bytes as u32 | if no_data { NO_DATA } else { 0 },
-        };
-        Znode(ThinArc::from_header_and_slice(header, content))
+    /// `content` is the path and the data, cut anywhere.
+    fn build(meta: &Meta, path_bytes: usize, no_data: bool, content: [&[u8]; 2]) -> Znode {
+        assert!(path_bytes <= PATH_BYTES as usize, "path of {path_bytes} bytes");
+        let later = Later { mzxid: meta.mzxid, mtime: meta.mtime, version: meta.version, aversion: meta.aversion };
+        let owned = meta.owner != 0;
+        let changed = later != Later::of_a_creation(meta.czxid, meta.ctime);
+        let flags = [(no_data, NO_DATA), (owned, OWNED), (changed, CHANGED)];
+        let flags = flags.into_iter().filter(|(set, _)| *set).fold(0, |flags, (_, flag)| flags | flag);
+        let header =
+            Header { czxid: meta.czxid, ctime: meta.ctime, acl: meta.acl, path_bytes: path_bytes as u32 | flags };
+        if let ([whole, []], false, false) = (content, owned, changed) {
+            return Znode(ThinArc::from_header_and_slice(header, whole));
+        }
+        let bytes = OWNER_BYTES + LATER_BYTES + content[0].len() + content[1].len();
+        let mut joined: SmallVec<[u8; 1024]> = SmallVec::with_capacity(bytes);
+        if owned {
+            joined.extend_from_slice(&meta.owner.to_ne_bytes());
+        }
+        if changed {
+            joined.extend_from_slice(&later.to_bytes());
+        }
+        content.iter().for_each(|part| joined.extend_from_slice(part));
+        Znode(ThinArc::from_header_and_slice(header, &joined))
     }
 
     /// The same path and data under another `meta`.
     #[must_use]
     pub fn with_meta(&self, meta: &Meta) -> Znode {
-        Znode::build(meta, self.path_bytes().len(), self.has_no_data(), &self.0.slice)
+        Znode::build(meta, self.path_len(), self.has_no_data(), [self.content(), &[]])
     }
 
     /// The same path with other data and `meta`.
@@ -158,12 +199,30 @@ impl Znode {
         &self.0.header.header
     }
 
+    fn has(&self, flag: u32) -> bool {
+        self.header().path_bytes & flag != 0
+    }
+
     fn path_len(&self) -> usize {
-        (self.header().path_bytes & !NO_DATA) as usize
+        (self.header().path_bytes & PATH_BYTES) as usize
     }
 
     fn has_no_data(&self) -> bool {
-        self.header().path_bytes & NO_DATA != 0
+        self.has(NO_DATA)
+    }
+
+    /// Bytes in front of the path.
+    fn extra_len(&self) -> usize {
+        let owner = if self.has(OWNED) { OWNER_BYTES } else { 0 };
+        owner + if self.has(CHANGED) { LATER_BYTES } else { 0 }
+    }
+
+    fn later(&self) -> Later {
+        if !self.has(CHANGED) {
+            return Later::of_a_creation(self.czxid(), self.ctime());
+        }
+        let start = if self.has(OWNED) { OWNER_BYTES } else { 0 };
+        Later::of_bytes(self.0.slice[start..].first_chunk().expect("the flag says that it is there"))
     }
 
     pub fn path(&self) -> &str {
@@ -171,36 +230,28 @@ impl Znode {
     }
 
     pub fn path_bytes(&self) -> &[u8] {
-        &self.0.slice[..self.path_len()]
+        &self.content()[..self.path_len()]
     }
 
     /// `None` is null data, which clients tell from empty (parity ZN-18).
     pub fn data(&self) -> Option<&[u8]> {
-        if self.has_no_data() { None } else { Some(&self.0.slice[self.path_len()..]) }
+        if self.has_no_data() { None } else { Some(&self.content()[self.path_len()..]) }
     }
 
     /// Bytes of data; 0 for null.
     pub fn data_len(&self) -> usize {
-        self.0.slice.len() - self.path_len()
+        self.content().len() - self.path_len()
     }
 
     /// Path and data in one piece, as they lie in memory.
     pub(super) fn content(&self) -> &[u8] {
-        &self.0.slice
+        &self.0.slice[self.extra_len()..]
     }
 
     pub fn meta(&self) -> Meta {
-        let h = self.header();
-        Meta {
-            czxid: h.czxid,
-            mzxid: h.mzxid,
-            ctime: h.ctime,
-            mtime: h.mtime,
-            owner: h.owner,
-            version: h.version,
-            aversion: h.aversion,
-            acl: h.acl,
-        }
+        let Header { czxid, ctime, acl, .. } = *self.header();
+        let Later { mzxid, mtime, version, aversion } = self.later();
+        Meta { czxid, mzxid, ctime, mtime, owner: self.owner(), version, aversion, acl }
     }
 
     pub fn czxid(&self) -> Zxid {
@@ -208,7 +259,7 @@ impl Znode {
     }
 
     pub fn mzxid(&self) -> Zxid {
-        self.header().mzxid
+        self.later().mzxid
     }
 
     pub fn ctime(&self) -> WallMs {
@@ -216,20 +267,23 @@ impl Znode {
     }
 
     pub fn mtime(&self) -> WallMs {
-        self.header().mtime
+        self.later().mtime
     }
 
     /// As stored, not as reported.
     pub fn owner(&self) -> i64 {
-        self.header().owner
+        if !self.has(OWNED) {
+            return 0;
+        }
+        i64::from_ne_bytes(*self.0.slice.first_chunk().expect("the flag says that it is there"))
     }
 
     pub fn version(&self) -> i32 {
-        self.header().version
+        self.later().version
     }
 
     pub fn aversion(&self) -> i32 {
-        self.header().aversion
+        self.later().aversion
     }
 
     pub fn acl_id(&self) -> AclId {
@@ -283,6 +337,21 @@ mod tests {
         assert_eq!(Znode::of_content(&meta, "/a", true, b"/a"), null);
         assert_eq!(Znode::of_content(&meta, "/a", false, b"/axy").data(), Some(&b"xy"[..]));
         assert_eq!(Znode::of_content(&meta, "", false, b"xy"), Znode::new(&meta, "/", Some(b"xy")));
+    }
+
+    #[test]
+    fn what_a_znode_does_not_have_takes_no_room() {
+        let meta = Meta { czxid: Zxid(7), mzxid: Zxid(7), ctime: WallMs(9), mtime: WallMs(9), ..Meta::default() };
+        let owned = Meta { owner: -5, ..meta };
+        let changed = Meta { mzxid: Zxid(8), mtime: WallMs(-1), version: 2, aversion: -3, ..meta };
+        let both = Meta { owner: i64::MIN, acl: AclId(4), ..changed };
+        for (meta, extra) in [(meta, 0), (owned, 8), (changed, 24), (both, 32), (Meta { mtime: WallMs(8), ..meta }, 24)]
+        {
+            for node in [Znode::new(&meta, "/a", Some(b"xyz")), Znode::of_content(&meta, "/a", false, b"/axyz")] {
+                assert_eq!((node.meta(), node.path(), node.data()), (meta, "/a", Some(&b"xyz"[..])));
+                assert_eq!((node.content(), node.0.slice.len()), (&b"/axyz"[..], 5 + extra));
+            }
+        }
     }
 
     #[test]
