@@ -160,6 +160,12 @@ impl Pending {
 }
 
 impl Header {
+    /// What the journal holds from here on is newer than this. In front of a marker anything may have been.
+    pub fn starts_after(&self) -> Zxid {
+        let first = self.first_zxid.get();
+        Zxid(if self.record_count.get() == 0 { first } else { first.saturating_sub(1) })
+    }
+
     fn compute_crc(&self) -> u32 {
         crc32c::crc32c(&self.as_bytes()[..HEADER_BYTES - 4])
     }

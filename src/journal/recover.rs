@@ -114,6 +114,14 @@ impl Recovery {
         recovery
     }
 
+    /// A segment in front of those that are read: the snapshot has all of it, and it holds nothing newer than `through`.
+    pub fn covered(&mut self, id: SegmentId, through: Zxid) {
+        match id < self.position.floor {
+            true => self.position.superfluous.push(id),
+            false => self.position.segments.push(SegmentSpan { id, last_zxid: through }),
+        }
+    }
+
     /// Reads one whole segment file; calls `replay` with every record newer than the snapshot, in order.
     ///
     /// Errors: [`Damage`]; also what `replay` itself finds wrong with a record.
@@ -235,9 +243,8 @@ impl Recovery {
         // The first batch there is says where its journal starts: the snapshot must reach that far. In front of
         // a marker anything may have been; records of a new epoch start at its first counter.
         let first = Zxid(header.first_zxid.get());
-        let is_marker = header.record_count.get() == 0;
-        let starts_after = if is_marker { first } else { Zxid(first.0.saturating_sub(1)) };
-        let new_epoch = !is_marker && first.epoch() > self.snapshot.epoch() && first.counter() <= 1;
+        let starts_after = header.starts_after();
+        let new_epoch = header.record_count.get() > 0 && first.epoch() > self.snapshot.epoch() && first.counter() <= 1;
         if self.last.is_none() && starts_after > self.snapshot && !new_epoch {
             return Err(damage(
                 format!("the journal starts after zxid {starts_after}, the snapshot ends at {}", self.snapshot),

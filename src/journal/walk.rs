@@ -45,6 +45,11 @@ impl Walked<'_> {
         Zxid(self.header.last_zxid.get())
     }
 
+    /// What the journal holds from here on is newer than this.
+    pub fn starts_after(&self) -> Zxid {
+        self.header.starts_after()
+    }
+
     /// In order, as they stand in the journal.
     pub fn records(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
         // The zxids were looked at before the batch was handed out.

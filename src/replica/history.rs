@@ -11,7 +11,7 @@ use std::io;
 use super::{BootError, BootMedia, Settings};
 use crate::base::{SessionId, Zxid};
 use crate::codec::txn::{self, DIGEST_VERSION, Txn};
-use crate::journal::{JournalPosition, Recovery, SegmentId};
+use crate::journal::{JournalPosition, Recovery, SegmentId, Walk};
 use crate::mail::Changes;
 use crate::session::HighestIds;
 use crate::snapshot::{self, Loaded, SnapshotError};
@@ -154,8 +154,10 @@ pub(super) fn rebuild(
         None => (State::empty(rules), 0),
     };
     let mut recovery = Recovery::of_history(state.zxid, inventory.floor, journal, fresh_journal.max(1));
+    let covered = covered(media, &inventory.segments, state.zxid, journal);
+    covered.iter().for_each(|(segment, through)| recovery.covered(*segment, *through));
     let mut bytes = Vec::new();
-    for segment in &inventory.segments {
+    for segment in &inventory.segments[covered.len()..] {
         match media.read_segment(*segment, &mut bytes) {
             Ok(()) => {}
             // Of a running server: deleted or made into another since. It had nothing of this history.
@@ -174,6 +176,26 @@ pub(super) fn rebuild(
     }
     let position = recovery.finish().map_err(BootError::Damage)?;
     Ok(Rebuilt { state, position })
+}
+
+/// The segments, oldest first, that need not be read because a later one begins with something the snapshot has: with
+/// many of them kept, a start would take as long as it takes to read them all. Each with a zxid that it holds nothing
+/// newer than.
+fn covered(media: &dyn BootMedia, segments: &[SegmentId], snapshot: Zxid, journal: u64) -> Vec<(SegmentId, Zxid)> {
+    let beginning = |segment: SegmentId| {
+        let mut read = |segment, offset, bytes, into: &mut Vec<u8>| media.read_segment_at(segment, offset, bytes, into);
+        let mut walk = Walk::new(journal, vec![segment]);
+        walk.next(&mut read).ok().flatten().map(|batch| batch.starts_after())
+    };
+    // The names of the newest may have been given to files that are still empty, or of another journal's past.
+    let mut through = None;
+    let mut covered = Vec::new();
+    for segment in segments.iter().rev() {
+        covered.extend(through.map(|through| (*segment, through)));
+        through = beginning(*segment).filter(|start| *start <= snapshot).or(through);
+    }
+    covered.reverse();
+    covered
 }
 
 /// The newest snapshot that can be read whole, and the journal it names. Older ones are tried too: the journal
@@ -229,9 +251,46 @@ pub(super) fn reload_below(media: &dyn BootMedia, settings: &Settings, bound: Zx
 
 #[cfg(test)]
 mod tests {
+    use super::super::stretch_tests::Disk;
     use super::*;
     use crate::base::WallMs;
     use crate::session::SessionIds;
+
+    /// What a start makes of a journal behind a snapshot: the zxids replayed, and how many files were not read.
+    fn start(disk: &Disk, snapshot: Zxid) -> (Vec<i64>, usize) {
+        let segments: Vec<SegmentId> = disk.0.files.keys().copied().collect();
+        let journal = disk.0.journal.identity();
+        let covered = covered(disk, &segments, snapshot, journal);
+        let mut recovery = Recovery::of_history(snapshot, SegmentId(0), journal, 1);
+        covered.iter().for_each(|(segment, through)| recovery.covered(*segment, *through));
+        let mut replayed = Vec::new();
+        for segment in &segments[covered.len()..] {
+            let replay = |zxid: Zxid, _: &[u8]| Ok(replayed.push(zxid.0));
+            recovery.segment(*segment, &disk.0.files[segment], replay).unwrap();
+        }
+        let position = recovery.finish().unwrap();
+        let known = disk.0.journal.segments();
+        assert!(position.segments.iter().map(|segment| segment.id).eq(known.map(|segment| segment.id)));
+        (replayed, covered.len())
+    }
+
+    #[test]
+    fn only_the_segments_that_lead_on_from_the_snapshot_are_read() {
+        let mut disk = Disk::with(Zxid(0), 1..=60);
+        for snapshot in 0..=60 {
+            assert_eq!(start(&disk, Zxid(snapshot)).0, (snapshot + 1..=60).collect::<Vec<_>>());
+        }
+        let (_, skipped) = start(&disk, Zxid(60));
+        assert!(skipped > 2 && start(&disk, Zxid(0)).1 == 0);
+        // Nobody needs what a covered file holds; one whose beginning is bad cannot be where the reading starts.
+        let segments: Vec<SegmentId> = disk.0.files.keys().copied().collect();
+        disk.0.files.get_mut(&segments[0]).unwrap()[4096 + 100] ^= 1;
+        assert_eq!(start(&disk, Zxid(60)), (vec![], skipped));
+        disk.0.files.get_mut(&segments[skipped]).unwrap().fill(0);
+        let journal = disk.0.journal.identity();
+        assert_eq!(covered(&disk, &segments, Zxid(60), journal).len(), skipped - 1);
+        assert_eq!(covered(&disk, &segments, Zxid(60), journal + 1), []);
+    }
 
     /// A snapshot of this server's own names the highest id it gave; one that came from a leader only those that live.
     #[test]

@@ -11,7 +11,7 @@ use crate::journal::SegmentId;
 use crate::journal::written::Written;
 
 /// A disk with nothing but a journal on it, written by the real writer.
-struct Disk(Written);
+pub(super) struct Disk(pub Written);
 
 impl BootMedia for Disk {
     fn snapshots(&self) -> io::Result<Vec<Zxid>> {
@@ -34,7 +34,7 @@ const RECORD_BYTES: usize = 700;
 
 impl Disk {
     /// `zxids`, four to a batch, behind a history that ends at `start`.
-    fn with(start: Zxid, zxids: impl IntoIterator<Item = i64>) -> Disk {
+    pub fn with(start: Zxid, zxids: impl IntoIterator<Item = i64>) -> Disk {
         let mut written = Written::behind(start, 16 << 10);
         written.flush();
         for (count, zxid) in zxids.into_iter().enumerate() {
