@@ -33,9 +33,9 @@ pub const PEER_OUTPUT_MAX_BYTES: usize = 256 << 20;
 /// goes to the link at once in the end, so it is well below what may wait there.
 pub const BACKLOG_BYTES_MAX: usize = PEER_OUTPUT_MAX_BYTES / 2;
 
-/// Children a znode needs before `getChildren` is worth a warning in no log at all: there is no limit.
-/// Replies are as long as the list is (parity ZN-68).
-pub const READ_CHUNK_BYTES: usize = 64 * 1024;
+/// Read from a socket at a time: some hundreds of small requests, which is how long one client makes the others of its
+/// shard wait.
+pub const READ_CHUNK_BYTES: usize = 16 * 1024;
 
 const _: () = assert!(BATCH_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SEGMENT_BYTES.is_multiple_of(BLOCK_BYTES as u64));

@@ -14,6 +14,9 @@ use crate::mail::{Connect, Service, Submit, ToReplica};
 use crate::session;
 use crate::tree::auth;
 
+/// What bodies of requests are cut from is allocated in pieces of this size.
+const ARENA_BYTES: usize = 64 * 1024;
+
 impl Shard {
     /// Serves what can be served of `bytes` in one pass; returns how many were used.
     pub(super) fn consume(&mut self, conn: ConnId, bytes: &[u8], now: Now, out: &mut Effects) -> usize {
@@ -260,7 +263,7 @@ impl Shard {
         let Some(c) = self.conns.get_mut(conn) else { return };
         // One allocation serves many requests: each takes its part of the arena.
         if self.arena.capacity() < payload.len() {
-            self.arena = bytes::BytesMut::with_capacity(payload.len().max(limits::READ_CHUNK_BYTES));
+            self.arena = bytes::BytesMut::with_capacity(payload.len().max(ARENA_BYTES));
         }
         self.arena.extend_from_slice(&payload[RequestHeader::BYTES..]);
         let body = self.arena.split().freeze();

@@ -2,6 +2,8 @@
 //!
 //! Our own few lines rather than a crate: a seed printed today must replay after every dependency update.
 
+use crate::base::Dice;
+
 /// A stream of pseudo-random numbers. Not for secrets.
 #[derive(Clone, Debug)]
 pub struct Rng {
@@ -10,15 +12,8 @@ pub struct Rng {
 
 impl Rng {
     pub fn new(seed: u64) -> Rng {
-        let mut mix = seed;
-        let mut next = || {
-            mix = mix.wrapping_add(0x9e37_79b9_7f4a_7c15);
-            let mut z = mix;
-            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-            z ^ (z >> 31)
-        };
-        Rng { state: [next(), next(), next(), next()] }
+        let mut dice = Dice(seed);
+        Rng { state: std::array::from_fn(|_| dice.throw()) }
     }
 
     /// A stream of its own for one part of the world, so that a change in one part does not stir the others.

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use super::change::Change;
 use super::store::Tree;
 use super::znode::{CONTAINER_OWNER, OwnerRules, ZnodeKind, ttl_owner};
-use crate::base::{Acl, Id, SessionId, Stat, WallMs, Xid, Zxid, open_acl, path};
+use crate::base::{Acl, Dice, Id, SessionId, Stat, WallMs, Xid, Zxid, open_acl, path};
 use crate::codec::txn::{CreateKind, Txn, TxnHeader};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -204,23 +204,6 @@ impl Model {
     }
 }
 
-/// A fixed sequence from a seed (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        ((z ^ z >> 31) % sides as u64) as usize
-    }
-
-    fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        &from[self.roll(from.len())]
-    }
-}
-
 /// Makes legal transactions for the state of a model.
 struct Writer {
     dice: Dice,
@@ -238,13 +221,13 @@ impl Writer {
     }
 
     fn data(&mut self) -> Option<Vec<u8>> {
-        let length = self.dice.roll(40);
+        let length = self.dice.below(40) as usize;
         (length > 0).then(|| vec![b'x'; length - 1])
     }
 
     fn header(&mut self) -> TxnHeader {
         self.zxid += 1;
-        let time = WallMs(1_700_000_000_000 + self.zxid - self.dice.roll(5) as i64);
+        let time = WallMs(1_700_000_000_000 + self.zxid - self.dice.below(5) as i64);
         TxnHeader { session: SessionId(*self.dice.pick(&SESSIONS)), cxid: Xid(1), zxid: Zxid(self.zxid), time }
     }
 
@@ -258,11 +241,11 @@ impl Writer {
             .map(|(path, _)| path)
             .collect();
         let parent = (*self.dice.pick(&parents)).clone();
-        let path = format!("{}/{}", parent.trim_end_matches('/'), self.dice.roll(12));
+        let path = format!("{}/{}", parent.trim_end_matches('/'), self.dice.below(12));
         if model.nodes.contains_key(&path) {
             return None;
         }
-        let kind = match self.dice.roll(8) {
+        let kind = match self.dice.below(8) {
             0 | 1 => CreateKind::Plain { two: false, ephemeral: true },
             2 => CreateKind::Container,
             3 => CreateKind::Ttl { ttl_ms: 1000 },
@@ -279,7 +262,7 @@ impl Writer {
 
     /// One step of setting up or taking down a quota over some path.
     fn quota(&mut self, model: &Model) -> Option<Txn<'static>> {
-        let top = ["/0", "/1", "/1/2", "/3"][self.dice.roll(4)];
+        let top = ["/0", "/1", "/1/2", "/3"][self.dice.below(4) as usize];
         let mut path = "/zookeeper/quota".to_string();
         for name in top[1..].split('/').chain(["zookeeper_stats"]) {
             path = format!("{path}/{name}");
@@ -302,7 +285,7 @@ impl Writer {
     fn single(&mut self, model: &Model) -> Option<Txn<'static>> {
         let ours: Vec<&String> = model.nodes.keys().filter(|path| !path.starts_with("/zookeeper")).collect();
         let path = (*self.dice.pick(&ours)).clone();
-        match self.dice.roll(10) {
+        match self.dice.below(10) {
             0..4 => self.create(model),
             4..6 if path != "/" && model.children(&path).is_empty() => {
                 Some(Txn::Delete { path: path.into(), container: false })
@@ -323,12 +306,12 @@ impl Writer {
     /// A transaction that is legal now, applied to the model.
     fn write(&mut self, model: &mut Model) -> (TxnHeader, Txn<'static>) {
         let header = self.header();
-        let txn = match self.dice.roll(40) {
+        let txn = match self.dice.below(40) {
             0 => Txn::CloseSession { ephemerals: None },
             1..4 => {
                 let mut draft = model.clone();
                 let mut ops = Vec::new();
-                for _ in 0..self.dice.roll(6) {
+                for _ in 0..self.dice.below(6) {
                     if let Some(op) = self.single(&draft) {
                         draft.apply(&header, &op);
                         ops.push(op);
@@ -399,10 +382,10 @@ fn a_rollback_leaves_nothing_behind() {
             let users: Vec<u64> = tree.acls().map(|(id, _)| tree.acls.entry(id).unwrap().users).collect();
             let mut draft = model.clone();
             tree.savepoint();
-            for _ in 0..writer.dice.roll(12) {
+            for _ in 0..writer.dice.below(12) {
                 apply(&mut tree, &writer.write(&mut draft));
             }
-            if writer.dice.roll(3) == 0 {
+            if writer.dice.below(3) == 0 {
                 tree.release();
                 model = draft;
                 model.must_equal(&tree);
@@ -432,20 +415,20 @@ fn a_snapshot_is_the_moment_it_began_and_loads_as_such() {
             let mut loader = Tree::loader(RULES);
             tree.acls().for_each(|(id, list)| loader.acl(id, list.clone()));
             loop {
-                let slice = 1 + writer.dice.roll(12);
+                let slice = 1 + writer.dice.below(12) as usize;
                 let more = tree.snapshot_next(slice, &mut |node| {
                     loader.node(node.znode.clone(), node.pzxid, node.cversion);
                 });
                 if !more {
                     break;
                 }
-                for _ in 0..writer.dice.roll(4) {
+                for _ in 0..writer.dice.below(4) {
                     apply(&mut tree, &writer.write(&mut model));
                 }
-                if writer.dice.roll(4) == 0 {
+                if writer.dice.below(4) == 0 {
                     tree.savepoint();
                     let mut draft = model.clone();
-                    for _ in 0..writer.dice.roll(8) {
+                    for _ in 0..writer.dice.below(8) {
                         apply(&mut tree, &writer.write(&mut draft));
                     }
                     tree.rollback();

@@ -1,7 +1,7 @@
 //! The table against a list scanned end to end, which is the rules of parity section 4 written down.
 
 use super::*;
-use crate::base::path;
+use crate::base::{Dice, path};
 use crate::codec::reply::EventKind;
 
 /// One line per watch: who, where, how. ZK: the sum of WatchManager's two instances.
@@ -73,17 +73,6 @@ fn is_kind(mode: Mode, kind: WatcherKind) -> bool {
     )
 }
 
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
-
 #[test]
 fn agrees_with_a_list_scanned_end_to_end() {
     const PATHS: [&str; 9] = ["/", "/a", "/a/b", "/a/b/c", "/a/bc", "/d", "/d/e", "/ab", "/a/b/c/d"];
@@ -93,7 +82,7 @@ fn agrees_with_a_list_scanned_end_to_end() {
     const EVENTS: [EventKind; 4] =
         [EventKind::NodeCreated, EventKind::NodeDeleted, EventKind::NodeDataChanged, EventKind::NodeChildrenChanged];
     for seed in 1..40u64 {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut dice = Dice(seed);
         let (mut table, mut list) = (WatchTable::new(), StupidList::default());
         for step in 0..600 {
             let path = PATHS[dice.below(PATHS.len() as u64) as usize];

@@ -10,30 +10,10 @@ use super::election::{Election, ElectionEffect, ElectionSettings};
 use super::mesh::{LinkIds, Mesh, MeshEffect, MeshSettings};
 use super::view::View;
 use super::view::tests::view_of;
-use crate::base::{Instant, LinkId, ServerId, Zxid};
+use crate::base::{Dice, Instant, LinkId, ServerId, Zxid};
 use crate::codec::vote::PeerState;
 
 mod nights;
-
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    fn chance(&mut self, per_mille: u64) -> bool {
-        self.below(1000) < per_mille
-    }
-}
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Event {

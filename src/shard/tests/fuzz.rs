@@ -1,19 +1,8 @@
 //! Random bytes, and random pieces of good requests: nobody but the sender is hurt.
 
 use super::rig::*;
-use crate::base::limits;
+use crate::base::{Dice, limits};
 use crate::codec::opcode::OpCode;
-
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
 
 fn noise(dice: &mut Dice) -> Vec<u8> {
     let path = ["/", "/a", "", "/a/b", "x", "/\0"][dice.below(6) as usize];
@@ -46,7 +35,7 @@ fn noise(dice: &mut Dice) -> Vec<u8> {
 #[test]
 fn noise_closes_only_its_own_connection_and_keeps_no_memory() {
     for seed in 1..60u64 {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut dice = Dice(seed);
         let mut rig = Rig::new();
         let witness = rig.connect();
         let mut noisy = rig.connect();
@@ -93,7 +82,7 @@ fn a_stream_means_the_same_however_it_is_cut() {
     whole.send(conn, &stream);
     let expected = whole.output(conn);
     for seed in 1..30u64 {
-        let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+        let mut dice = Dice(seed);
         let mut rig = Rig::new();
         let conn = rig.connect();
         let mut rest = &stream[..];
