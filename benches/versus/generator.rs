@@ -27,7 +27,7 @@ fn bench(party: &Party, addresses: &str, arguments: &[String]) -> Result<Value, 
         .map_err(|e| format!("cannot run {}: {e}", binary()))?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);
-        return Err(format!("{:?}: {} ({})", party.kind, message.trim(), arguments.join(" ")));
+        return Err(format!("{}: {} ({})", party.kind, message.trim(), arguments.join(" ")));
     }
     serde_json::from_slice(&output.stdout).map_err(|e| format!("the generator's report: {e}"))
 }
@@ -43,11 +43,11 @@ pub fn first_read(server: &mut Server) -> Result<(), String> {
     loop {
         match child.try_wait().map_err(|e| e.to_string())? {
             Some(status) if status.success() => return Ok(()),
-            Some(_) => return Err(format!("{:?} never served", server.kind)),
+            Some(_) => return Err(format!("{} never served", server.kind)),
             None if server.has_ended() => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("{:?} ended instead of serving", server.kind));
+                return Err(format!("{} ended instead of serving", server.kind));
             }
             None => std::thread::sleep(Duration::from_millis(2)),
         }
@@ -125,20 +125,29 @@ pub fn undisturbed(
     best.ok_or_else(|| failure.unwrap_or("no round was run".into()))
 }
 
-pub fn load(options: &Options, party: &Party, load: &Load) -> Result<Value, String> {
+/// A load, closed unless `more` says otherwise.
+pub fn load(options: &Options, party: &Party, load: &Load, more: &[&str]) -> Result<Value, String> {
     let warm = seconds(if options.quick { Duration::from_millis(500) } else { Duration::from_secs(2) });
     let (connections, outstanding) = (load.connections.to_string(), load.outstanding.to_string());
     let arguments = ["--workload", load.workload, "--connections", &connections, "--outstanding", &outstanding];
     let duration = seconds(options.duration());
     let times = ["--warmup", &warm, "--duration", &duration];
-    bench(party, &party.addresses(load.at_follower)?, &pinned(options, arguments.into_iter().chain(times)))
+    let more = more.iter().copied();
+    bench(party, &party.addresses(load.at_follower)?, &pinned(options, arguments.into_iter().chain(times).chain(more)))
 }
 
 /// The one-shot measurements of `ringkeeper bench`.
 pub fn one_shot(options: &Options, party: &Party, measure: &str, more: &[&str]) -> Result<Value, String> {
-    bench(
-        party,
-        &party.addresses(false)?,
-        &pinned(options, ["--measure", measure].into_iter().chain(more.iter().copied())),
-    )
+    one_shot_at(options, party, &party.addresses(false)?, measure, more)
+}
+
+/// The same through addresses that are given.
+pub fn one_shot_at(
+    options: &Options,
+    party: &Party,
+    addresses: &str,
+    measure: &str,
+    more: &[&str],
+) -> Result<Value, String> {
+    bench(party, addresses, &pinned(options, ["--measure", measure].into_iter().chain(more.iter().copied())))
 }

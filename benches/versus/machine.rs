@@ -4,6 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::options::{Kind, Options};
 
 /// Fails with what to install if something is missing.
@@ -61,6 +63,20 @@ pub fn refuse_memory_file_system(dir: &Path) -> Result<(), String> {
     }
 }
 
+/// Lets this process, and those it starts, have `count` files open.
+pub fn allow_files(count: usize) -> Result<(), String> {
+    let (count, limit) = (count as u64, getrlimit(Resource::Nofile));
+    // None is no limit.
+    if limit.current.is_none_or(|current| current >= count) {
+        return Ok(());
+    }
+    let maximum = limit.maximum.map(|maximum| maximum.max(count));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(count), maximum }).map_err(|e| {
+        let limit = limit.maximum.unwrap_or_default();
+        format!("a process may open {limit} files, not {count} ({e}); raise that with `ulimit -Hn`, or be root")
+    })
+}
+
 /// What this was measured on and how, as markdown.
 pub fn describe(options: &Options, kinds: &[Kind]) -> Result<String, String> {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
@@ -89,6 +105,9 @@ pub fn describe(options: &Options, kinds: &[Kind]) -> Result<String, String> {
     );
     if kinds.contains(&Kind::Apache) {
         text += &format!(" Apache ZooKeeper {} on {}, {}.", apache_version(), java_version(), options.jvm);
+    }
+    if kinds.iter().any(|kind| kind.is_floor()) {
+        text += " The floor: constant answers, durable writes.";
     }
     if kinds.contains(&Kind::Ringkeeper) {
         let built = options.candidate_cmd.clone().unwrap_or(format!("ringkeeper {}", env!("CARGO_PKG_VERSION")));

@@ -1,34 +1,66 @@
 //! The command line of the comparison.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
-/// Which of the two servers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+use crate::floor::FloorArgs;
+
+/// What is compared: two servers, and the floor on either of its engines.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
 pub enum Kind {
     Apache,
+    FloorEpoll,
+    FloorUring,
     Ringkeeper,
 }
 
-/// Compares Apache ZooKeeper and ringkeeper under the same load.
+impl Kind {
+    pub fn is_floor(self) -> bool {
+        matches!(self, Kind::FloorEpoll | Kind::FloorUring)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Kind::Apache => "Apache",
+            Kind::FloorEpoll => "floor, epoll",
+            Kind::FloorUring => "floor, io_uring",
+            Kind::Ringkeeper => "ringkeeper",
+        })
+    }
+}
+
+/// What this binary also is: a party to the comparison, started by itself.
+#[derive(clap::Subcommand, Debug)]
+pub enum Role {
+    /// Serves as the floor until killed
+    #[command(hide = true)]
+    Floor(FloorArgs),
+}
+
+/// Compares Apache ZooKeeper and ringkeeper under the same load, with the floor beside them.
 #[derive(Parser, Debug)]
-#[command(name = "versus")]
+#[command(name = "versus", args_conflicts_with_subcommands = true)]
 pub struct Options {
+    #[command(subcommand)]
+    pub role: Option<Role>,
     /// Short rounds: shows that everything works, not how fast it is
     #[arg(long)]
     pub quick: bool,
     /// Three servers against three, in place of one against one
     #[arg(long)]
     pub ensemble: bool,
-    /// Rows to measure: {reads|mixed|writes}-CONNECTIONSxOUTSTANDING; of single servers znodes (with restart), sessions,
-    /// watchers; of ensembles idle, fill, and -follower after a load of few connections
+    /// Rows to measure: {reads|mixed|writes}-CONNECTIONSxOUTSTANDING, of single servers with -spin for the latency profile, of
+    /// ensembles with -follower; of single servers znodes, start, sessions, watchers, tails; of ensembles idle, fill
     #[arg(long, value_delimiter = ',')]
     pub rows: Vec<String>,
-    /// Measure only one of the two
-    #[arg(long, value_enum)]
-    pub only: Option<Kind>,
+    /// Measure only these [default: all; of ensembles there is no floor]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    pub only: Vec<Kind>,
     /// How to start the candidate; {cfg} stands for the path of its zoo.cfg [default: this build, `serve {cfg}`]
     #[arg(long, value_name = "COMMAND")]
     pub candidate_cmd: Option<String>,
@@ -38,7 +70,7 @@ pub struct Options {
     /// Rounds per row and server [default: 5; quick: 1]
     #[arg(long, value_name = "N")]
     pub rounds: Option<usize>,
-    /// Seconds of a round that count [default: 10; quick: 2]
+    /// Seconds of a round that count [default: 5; of ensembles 10; quick: 2]
     #[arg(long, value_name = "SECONDS")]
     pub seconds: Option<u64>,
     /// Seconds of load that each server gets before the first round, so that the JVM has compiled its code [default: 20; an
@@ -57,18 +89,22 @@ pub struct Options {
     /// Options of Apache's JVM
     #[arg(long, default_value = "-Xmx1000m", allow_hyphen_values = true, value_name = "OPTIONS")]
     pub jvm: String,
-    /// Options of Apache's JVM for the rows `znodes` and `fill`, to whose data its usual heap would be a tight fit
+    /// Options of Apache's JVM for the rows `znodes`, `start`, `fill` and `watchers`, to whose data its usual heap would be a
+    /// tight fit
     #[arg(long, default_value = "-Xmx3000m", allow_hyphen_values = true, value_name = "OPTIONS")]
     pub jvm_znodes: String,
-    /// Znodes of the rows `znodes` and `fill`
+    /// Znodes of the rows `znodes` and `fill`, and of the snapshot beside which `tails` looks
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     pub znodes: u64,
+    /// Znodes of the row `start`, several numbers if you like; ten million want --jvm-znodes=-Xmx10g
+    #[arg(long, default_value = "1000000", value_delimiter = ',', value_name = "N")]
+    pub start_znodes: Vec<u64>,
     /// Idle sessions of the row `sessions`
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub sessions: u64,
-    /// Watchers of the row `watchers`
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
-    pub watchers: u64,
+    /// Watchers of the row `watchers`, several numbers if you like [quick: the first of them]
+    #[arg(long, default_value = "1000,100000", value_delimiter = ',', value_name = "N")]
+    pub watchers: Vec<usize>,
     /// A round counts as disturbed if others used more than this share of a processor
     #[arg(long, default_value_t = 0.05, value_name = "SHARE")]
     pub noise: f64,
@@ -91,6 +127,8 @@ pub struct Load {
     pub outstanding: usize,
     /// In an ensemble: the first connections go to followers, where otherwise the first is the leader's.
     pub at_follower: bool,
+    /// In the latency profile: servers that can look for work for a while before they sleep do so.
+    pub spin: bool,
 }
 
 impl Load {
@@ -101,7 +139,8 @@ impl Load {
             _ => "10:1",
         };
         let place = if self.at_follower { " at a follower" } else { "" };
-        format!("{name} {} x {}{place}", self.connections, self.outstanding)
+        let profile = if self.spin { ", spinning" } else { "" };
+        format!("{name} {} x {}{place}{profile}", self.connections, self.outstanding)
     }
 
     /// The part of the generator's report whose latency this row is about.
@@ -118,8 +157,10 @@ impl Load {
 pub enum Row {
     Load(Load),
     Znodes,
+    Start,
     Sessions,
     Watchers,
+    Tails,
     Idle,
     Fill,
 }
@@ -135,6 +176,8 @@ impl Row {
     fn parse(text: &str, ensemble: bool) -> Result<Row, String> {
         match (text, ensemble) {
             ("znodes", false) => return Ok(Row::Znodes),
+            ("start", false) => return Ok(Row::Start),
+            ("tails", false) => return Ok(Row::Tails),
             ("sessions", false) => return Ok(Row::Sessions),
             ("watchers", false) => return Ok(Row::Watchers),
             ("idle", true) => return Ok(Row::Idle),
@@ -143,7 +186,13 @@ impl Row {
         }
         let parsed = || {
             let (name, size) = text.split_once('-')?;
-            let (size, at_follower) = size.strip_suffix("-follower").map_or((size, false), |size| (size, ensemble));
+            let (size, suffix) = size.split_once('-').unwrap_or((size, ""));
+            let (at_follower, spin) = match (suffix, ensemble) {
+                ("", _) => (false, false),
+                ("follower", true) => (true, false),
+                ("spin", false) => (false, true),
+                _ => return None,
+            };
             let workload = match name {
                 "reads" => "read",
                 "writes" => "write",
@@ -152,14 +201,21 @@ impl Row {
             };
             let (connections, outstanding) = size.split_once('x')?;
             let (connections, outstanding) = (connections.parse().ok()?, outstanding.parse().ok()?);
-            Some(Row::Load(Load { workload, connections, outstanding, at_follower }))
+            Some(Row::Load(Load { workload, connections, outstanding, at_follower, spin }))
         };
-        let others = if ensemble { "writes-1x1-follower, idle, fill" } else { "znodes, sessions, watchers" };
+        let others = if ensemble {
+            "writes-1x1-follower, idle, fill"
+        } else {
+            "reads-1x1-spin, znodes, start, sessions, watchers, tails"
+        };
         parsed().ok_or(format!("no such row: `{text}` (like reads-128x16, mixed-128x1, writes-1x1, {others})"))
     }
 }
 
-const ALL: [&str; 11] = [
+const ALL: [&str; 16] = [
+    "reads-1x1",
+    "reads-1x1-spin",
+    "reads-16x1",
     "reads-128x1",
     "reads-128x16",
     "mixed-128x1",
@@ -169,8 +225,10 @@ const ALL: [&str; 11] = [
     "writes-128x1",
     "writes-128x16",
     "znodes",
+    "start",
     "sessions",
     "watchers",
+    "tails",
 ];
 
 const ALL_OF_ENSEMBLES: [&str; 8] = [
@@ -192,8 +250,20 @@ impl Options {
         names.iter().map(|name| Row::parse(name, self.ensemble)).collect()
     }
 
+    /// Everything that is asked for, in the order of its turns.
     pub fn kinds(&self) -> Vec<Kind> {
-        self.only.map_or(vec![Kind::Apache, Kind::Ringkeeper], |kind| vec![kind])
+        let asked_for = |kind: &Kind| self.only.is_empty() || self.only.contains(kind);
+        let exists = |kind: &Kind| !(self.ensemble && kind.is_floor());
+        Kind::value_variants().iter().copied().filter(|kind| asked_for(kind) && exists(kind)).collect()
+    }
+
+    /// Those of them that have something to remember.
+    pub fn servers(&self) -> Vec<Kind> {
+        self.kinds().into_iter().filter(|kind| !kind.is_floor()).collect()
+    }
+
+    pub fn watchers(&self) -> &[usize] {
+        if self.quick { &self.watchers[..1] } else { &self.watchers }
     }
 
     pub fn rounds(&self) -> usize {
@@ -201,7 +271,8 @@ impl Options {
     }
 
     pub fn duration(&self) -> Duration {
-        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 2 } else { 10 }))
+        let usual = if self.ensemble { 10 } else { 5 };
+        Duration::from_secs(self.seconds.unwrap_or(if self.quick { 2 } else { usual }))
     }
 
     pub fn warm_up(&self) -> Duration {
@@ -220,6 +291,9 @@ impl Options {
         }
         if self.rounds == Some(0) || self.seconds == Some(0) {
             return Err("--rounds and --seconds must be at least 1".into());
+        }
+        if self.kinds().is_empty() {
+            return Err("--only leaves nothing to measure: there is no floor of ensembles".into());
         }
         Ok(())
     }

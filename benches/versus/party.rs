@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::options::{Kind, Options};
-use crate::server::{self, Server};
+use crate::server::{self, Manner, Server};
 
 /// Servers of an ensemble.
 const MEMBERS: usize = 3;
@@ -19,13 +19,12 @@ pub struct Party {
 }
 
 impl Party {
-    /// Starts servers on empty data directories, three in an ensemble, and waits until all serve. `jvm` are the
-    /// options of Apache's JVMs.
-    pub fn start(options: &Options, kind: Kind, name: &str, jvm: &str) -> Result<Party, String> {
+    /// Starts servers on empty data directories, three in an ensemble, and waits until all serve.
+    pub fn start(options: &Options, kind: Kind, manner: &Manner) -> Result<Party, String> {
         let mut party = Party { kind, servers: Vec::new() };
         if !options.ensemble {
             let port = server::free_ports(1)?[0];
-            party.servers.push(Server::prepare(options, kind, name, jvm, port, None)?);
+            party.servers.push(Server::prepare(options, kind, manner, port, None)?);
         } else {
             let ports = server::free_ports(3 * MEMBERS)?;
             let mut lines = String::from("initLimit=60\nsyncLimit=10\n");
@@ -34,7 +33,7 @@ impl Party {
             }
             for (number, ports) in ports.chunks(3).enumerate() {
                 let member = Some((number + 1, lines.as_str()));
-                party.servers.push(Server::prepare(options, kind, name, jvm, ports[0], member)?);
+                party.servers.push(Server::prepare(options, kind, manner, ports[0], member)?);
             }
         }
         for server in &mut party.servers {
@@ -68,7 +67,7 @@ impl Party {
                 return Ok(place);
             }
             if start.elapsed() > ELECTION_PATIENCE {
-                return Err(format!("no {:?} leads", self.kind));
+                return Err(format!("no {} leads", self.kind));
             }
             std::thread::sleep(Duration::from_millis(50));
         }

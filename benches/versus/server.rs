@@ -20,6 +20,29 @@ const WORD_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a server may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
+/// How a party's servers are started, apart from what is the same for all.
+#[derive(Clone, Copy)]
+pub struct Manner<'a> {
+    /// Of their data directories, with the kind behind it.
+    pub name: &'a str,
+    /// Options of Apache's JVM.
+    pub jvm: &'a str,
+    /// How long servers that can do so look for work before they sleep, in microseconds.
+    pub spin_us: u32,
+    /// Shards of ringkeeper, if not as many as it takes by itself.
+    pub shards: Option<u32>,
+    /// Records between snapshots, if not the servers' own default.
+    pub snap_count: Option<u32>,
+    pub listen: &'a str,
+}
+
+impl<'a> Manner<'a> {
+    /// As they come.
+    pub fn plain(name: &'a str, jvm: &'a str) -> Manner<'a> {
+        Manner { name, jvm, spin_us: 0, shards: None, snap_count: None, listen: "127.0.0.1" }
+    }
+}
+
 /// A running server; killed when dropped.
 pub struct Server {
     pub kind: Kind,
@@ -33,30 +56,29 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server on an empty data directory, not started yet. `jvm` are the options of Apache's JVM, `member` is the
-    /// server's id in an ensemble and the lines all its members share.
+    /// A server on an empty data directory, not started yet. `member` is the server's id in an ensemble and the lines
+    /// all its members share.
     pub fn prepare(
         options: &Options,
         kind: Kind,
-        name: &str,
-        jvm: &str,
+        manner: &Manner,
         port: u16,
         member: Option<(usize, &str)>,
     ) -> Result<Server, String> {
         let number = member.map_or(String::new(), |(id, _)| id.to_string());
-        let dir = options.dir.join(format!("{name}-{kind:?}{number}").to_lowercase());
+        let dir = options.dir.join(format!("{}-{kind:?}{number}", manner.name).to_lowercase());
         if dir.exists() {
             fs::remove_dir_all(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
         }
         let data = dir.join("data");
         fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
         let config = dir.join("zoo.cfg");
-        let mut text = zoo_cfg(options, kind, &data, port);
+        let mut text = zoo_cfg(options, kind, manner, &data, port);
         if let Some((_, lines)) = member {
             text.push_str(lines);
         }
         fs::write(&config, text).map_err(|e| format!("{}: {e}", config.display()))?;
-        let command = command_line(options, kind, &config, jvm);
+        let command = command_line(options, kind, manner, &dir, port)?;
         let id = member.map(|(id, _)| id);
         let server = Server { kind, child: None, port, dir, command, keep: options.keep, id };
         server.write_id()?;
@@ -93,7 +115,7 @@ impl Server {
             .stdout(log)
             .stderr(errors)
             .spawn()
-            .map_err(|e| format!("cannot start {:?}: {e}", self.kind))?;
+            .map_err(|e| format!("cannot start {}: {e}", self.kind))?;
         self.child = Some(child);
         Ok(())
     }
@@ -125,6 +147,15 @@ impl Server {
         ask().is_ok_and(|answer| answer.contains("Mode: leader"))
     }
 
+    /// Where it keeps its data and its log.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -148,8 +179,8 @@ impl Server {
     }
 
     fn signal(&self, signal: Signal) -> Result<(), String> {
-        let pid = Pid::from_raw(self.pid() as i32).ok_or(format!("{:?} does not run", self.kind))?;
-        kill_process(pid, signal).map_err(|e| format!("{:?}: {e}", self.kind))
+        let pid = Pid::from_raw(self.pid() as i32).ok_or(format!("{} does not run", self.kind))?;
+        kill_process(pid, signal).map_err(|e| format!("{}: {e}", self.kind))
     }
 
     /// Ends the process, with SIGTERM or with SIGKILL, and waits for its end.
@@ -158,7 +189,7 @@ impl Server {
         let start = Instant::now();
         while !self.has_ended() {
             if start.elapsed() > STOP_PATIENCE {
-                return Err(format!("{:?} does not stop", self.kind));
+                return Err(format!("{} does not stop", self.kind));
             }
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -188,30 +219,42 @@ pub fn free_ports(count: usize) -> Result<Vec<u16>, String> {
     if found.len() == count { Ok(found) } else { Err("no free ports".into()) }
 }
 
-/// The same settings for both: what Apache's sample configuration has, and no limit of connections.
-fn zoo_cfg(options: &Options, kind: Kind, data: &Path, port: u16) -> String {
-    let mut text = format!(
-        "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\n\
-         forceSync=yes\nadmin.enableServer=false\n",
-        data.display()
-    );
+/// The same settings for both: what Apache's sample configuration has, and no limit of connections. The floor reads none.
+fn zoo_cfg(options: &Options, kind: Kind, manner: &Manner, data: &Path, port: u16) -> String {
+    let mut lines = vec![
+        "tickTime=2000".to_string(),
+        format!("dataDir={}", data.display()),
+        format!("clientPort={port}"),
+        format!("clientPortAddress={}", manner.listen),
+        "maxClientCnxns=0".to_string(),
+        "forceSync=yes".to_string(),
+        "admin.enableServer=false".to_string(),
+    ];
+    lines.extend(manner.snap_count.map(|count| format!("snapCount={count}")));
     if kind == Kind::Ringkeeper {
-        for line in &options.candidate_cfg {
-            text.push_str(line);
-            text.push('\n');
-        }
+        lines.push(format!("ringkeeper.spinBeforeParkUs={}", manner.spin_us));
+        lines.extend(manner.shards.map(|count| format!("ringkeeper.shards={count}")));
+        lines.extend(options.candidate_cfg.iter().cloned());
     }
-    text
+    lines.join("\n") + "\n"
 }
 
-fn command_line(options: &Options, kind: Kind, config: &Path, jvm: &str) -> Vec<String> {
-    let config = config.display().to_string();
+fn command_line(options: &Options, kind: Kind, manner: &Manner, dir: &Path, port: u16) -> Result<Vec<String>, String> {
+    let config = dir.join("zoo.cfg").display().to_string();
     let mut command = vec!["taskset".to_string(), "-c".to_string(), options.server_cpu.clone()];
     match (kind, &options.candidate_cmd) {
         (Kind::Apache, _) => {
             command.push("java".into());
-            command.extend(jvm.split_whitespace().map(String::from));
+            command.extend(manner.jvm.split_whitespace().map(String::from));
             command.extend(["-cp", APACHE_CLASS_PATH, APACHE_MAIN, &config].map(String::from));
+        }
+        (Kind::FloorEpoll | Kind::FloorUring, _) => {
+            let ourselves = std::env::current_exe().map_err(|e| format!("where is this program? {e}"))?;
+            let engine = if kind == Kind::FloorEpoll { "epoll" } else { "uring" };
+            let (file, port, spin) = (dir.join("data/log"), port.to_string(), manner.spin_us.to_string());
+            command.extend([ourselves.display().to_string(), "floor".into(), "--engine".into(), engine.into()]);
+            command.extend(["--port".into(), port, "--file".into(), file.display().to_string()]);
+            command.extend(["--spin-us".into(), spin]);
         }
         (Kind::Ringkeeper, Some(given)) => {
             command.extend(given.split_whitespace().map(|word| word.replace("{cfg}", &config)));
@@ -220,5 +263,5 @@ fn command_line(options: &Options, kind: Kind, config: &Path, jvm: &str) -> Vec<
             command.extend([generator::binary(), "serve", &config].map(String::from));
         }
     }
-    command
+    Ok(command)
 }

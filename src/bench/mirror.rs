@@ -12,7 +12,8 @@ use std::time::Duration;
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token};
 
-use super::{plan, system, wire};
+use super::answers::Answers;
+use super::{system, wire};
 
 /// What the mirror is to do wrong; the number is the reply of each connection that it happens to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -67,64 +68,6 @@ impl Drop for Mirror {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-}
-
-/// The constant answers, as whole frames with xid 0.
-struct Answers {
-    connect: Vec<u8>,
-    header: Vec<u8>,
-    data: Vec<u8>,
-    stat: Vec<u8>,
-    children: Vec<u8>,
-    children2: Vec<u8>,
-    multi: Vec<u8>,
-    failed_multi: Vec<u8>,
-}
-
-impl Answers {
-    fn new(value_bytes: usize) -> Self {
-        fn frame(fill: impl for<'a> FnOnce(wire::FrameWriter<'a>) -> wire::FrameWriter<'a>) -> Vec<u8> {
-            let mut out = Vec::new();
-            fill(wire::FrameWriter::bare(&mut out).int(0).long(1).int(0)).finish();
-            out
-        }
-        fn stat(writer: wire::FrameWriter<'_>) -> wire::FrameWriter<'_> {
-            (0..17).fold(writer, |writer, _| writer.int(0))
-        }
-        let value = plan::value(value_bytes);
-        let mut connect = Vec::new();
-        wire::FrameWriter::bare(&mut connect).int(0).int(30_000).long(1).buffer(&[0; 16]).flag(false).finish();
-        Answers {
-            connect,
-            header: frame(|w| w),
-            data: frame(|w| stat(w.buffer(&value))),
-            stat: frame(stat),
-            children: frame(|w| w.int(0)),
-            children2: frame(|w| stat(w.int(0))),
-            // Results of check and setData, then the end of the list.
-            multi: frame(|w| {
-                stat(w.int(wire::op::CHECK).flag(false).int(0).int(wire::op::SET_DATA).flag(false).int(0))
-                    .int(-1)
-                    .flag(true)
-                    .int(-1)
-            }),
-            failed_multi: frame(|w| {
-                w.int(-1).flag(false).int(-101).int(-101).int(-1).flag(false).int(-2).int(-2).int(-1).flag(true).int(-1)
-            }),
-        }
-    }
-
-    #[inline]
-    fn to(&self, op: i32) -> &[u8] {
-        match op {
-            wire::op::GET_DATA => &self.data,
-            wire::op::SET_DATA | wire::op::EXISTS => &self.stat,
-            wire::op::GET_CHILDREN => &self.children,
-            wire::op::GET_CHILDREN2 => &self.children2,
-            wire::op::MULTI => &self.multi,
-            _ => &self.header,
         }
     }
 }
@@ -204,14 +147,14 @@ impl Peer {
             at += 4 + length;
             if !self.greeted {
                 self.greeted = true;
-                self.out.extend_from_slice(&answers.connect);
+                self.out.extend_from_slice(answers.greeting());
                 continue;
             }
             let (xid, op) = (wire::int_at(frame, 0), wire::int_at(frame, 4));
             self.answered += 1;
             let start = self.out.len();
             let failed = fault == Fault::FailedMulti(self.answered) && op == wire::op::MULTI;
-            self.out.extend_from_slice(if failed { &answers.failed_multi } else { answers.to(op) });
+            self.out.extend_from_slice(if failed { answers.to_failed_multi() } else { answers.to(op) });
             self.out[start + 4..start + 8].copy_from_slice(&xid.to_be_bytes());
             match fault {
                 Fault::Error(n) if n == self.answered => {

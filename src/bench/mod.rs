@@ -12,10 +12,12 @@
 //!     load      the loop, closed and open
 //!     tally     histograms and counts
 //!     measure   one-shot measurements: idle sessions, watchers, a million znodes, first read
-//!     mirror    a server that answers constants: how fast is the generator itself?
+//!     answers   the constant answers of a server without any state
+//!     mirror    such a server: how fast is the generator itself?
 //!     report    text and JSON
 //!     system    CPU time and memory of a process, affinity, file limits
 
+pub mod answers;
 mod conn;
 mod load;
 mod measure;
@@ -25,7 +27,7 @@ mod report;
 mod session;
 mod system;
 mod tally;
-mod wire;
+pub mod wire;
 
 use std::time::Duration;
 

@@ -188,7 +188,7 @@ struct SchedAttr {
 const SLICE_NS: u64 = 100_000;
 
 /// Asks the scheduler to run the calling thread soon and briefly. Older kernels take it and change nothing.
-fn ask_for_short_slices() {
+pub fn ask_for_short_slices() {
     let nice = rustix::process::getpriority_process(None).unwrap_or(0);
     let attr = SchedAttr {
         size: size_of::<SchedAttr>() as u32,

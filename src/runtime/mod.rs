@@ -47,6 +47,7 @@ pub use accept::{Admission, NoLimits, Refusal};
 pub use ensemble::{ensemble_settings, peer_setup};
 pub use files::{DataDirs, LockError};
 pub use host::{Board, Host};
+pub use journal_thread::ask_for_short_slices;
 pub use machines::{ReplicaMachine, ShardMachine};
 pub use peers::PeerListen;
 pub use placement::Place;
