@@ -6,7 +6,7 @@ use ringkeeper::bench::wire::{self, op};
 use super::disk::Batch;
 
 /// One client among all that ever were: a slot is used again, a generation is not.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Id {
     pub slot: u32,
     pub generation: u32,
@@ -156,16 +156,6 @@ impl<L> Client<L> {
                 *held -= self.sent;
             }
             self.sent = 0;
-        }
-    }
-
-    /// Moves what may be sent into `out`, which is empty: for an engine that must not touch it until it is sent.
-    pub fn take_sendable(&mut self, out: &mut Vec<u8>) {
-        if self.sent == 0 && self.held_at() == self.replies.len() {
-            std::mem::swap(out, &mut self.replies);
-        } else {
-            out.extend_from_slice(self.sendable());
-            self.note_sent(out.len());
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The engine on io_uring: accept and receive are asked for once and answer many times, and all sends of a turn go to
 //! the kernel with the one call that waits for the next turn.
+//!
+//! A send never waits (MSG_DONTWAIT) and says nothing when it has taken all its bytes, so that call wakes up for what
+//! is new only, and when it returns all sends are over: the replies can be sent from where they are.
 
 use std::io;
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use io_uring::types::{Fd, Fixed, SubmitArgs, Timespec};
+use io_uring::types::{Fd, Fixed};
 use io_uring::{IoUring, cqueue, opcode, squeue};
 use ringkeeper::bench::answers::Answers;
 
@@ -18,26 +21,23 @@ const ENTRIES: u32 = 1024;
 const COMPLETIONS: u32 = 8192;
 /// Descriptors that are the ring's own: it need not look up and count the process' for every request.
 const CLIENTS_MAX: u32 = 16_384;
-/// How long a turn's sends may hold up what comes after them, should one find its socket full.
-const SEND_PATIENCE: Timespec = Timespec::new().nsec(1_000_000);
-
 /// What a completion is about: the top byte of its user data, above the client's slot and generation.
 const ABOUT: u64 = 0xff << 56;
 const ACCEPT: u64 = 1 << 56;
 const BELL: u64 = 2 << 56;
 const RECEIVE: u64 = 3 << 56;
 const SEND: u64 = 4 << 56;
+const ROOM: u64 = 5 << 56;
 /// Nothing depends on how it ends.
-const FAREWELL: u64 = 5 << 56;
+const FAREWELL: u64 = 6 << 56;
 
 /// What this engine keeps of a client.
 #[derive(Default)]
 struct Link {
-    /// What the kernel is sending; not to be touched until it says that it is done.
-    out: Vec<u8>,
-    sending: bool,
-    /// The last receive is over: nothing comes any more.
-    ended: bool,
+    /// How many bytes the last send took, if not all.
+    took: Option<usize>,
+    /// Its socket is full; a poll tells when there is room.
+    full: bool,
 }
 
 struct Engine<'a> {
@@ -49,8 +49,8 @@ struct Engine<'a> {
     clients: Clients<Link>,
     /// Clients that may have something to send.
     dirty: Vec<Id>,
-    /// Sends submitted with the next call.
-    sends: usize,
+    /// The sends of this turn, with their lengths.
+    sends: Vec<(Id, usize)>,
     /// Where a read of the bell goes.
     bell_word: Box<[u8; 8]>,
 }
@@ -67,7 +67,7 @@ pub fn serve(listener: TcpListener, commit: Commit, answers: &Answers, spin: Dur
         answers,
         clients: Clients::new(),
         dirty: Vec::new(),
-        sends: 0,
+        sends: Vec::new(),
         bell_word: Box::default(),
     };
     engine.accept()?;
@@ -76,6 +76,7 @@ pub fn serve(listener: TcpListener, commit: Commit, answers: &Answers, spin: Dur
     loop {
         engine.wait(spin)?;
         completions.extend(engine.ring.completion());
+        engine.settle_sends(&completions)?;
         for completion in completions.drain(..) {
             engine.complete(&completion)?;
         }
@@ -106,8 +107,8 @@ fn id(user_data: u64) -> Id {
 
 impl Engine<'_> {
     fn push(&mut self, entry: squeue::Entry) -> io::Result<()> {
-        // SAFETY: what entries point at outlives their requests: the word of the bell lives as long as the ring, and
-        // `Link::out` is neither changed nor dropped until its send is complete (`Link::sending`).
+        // SAFETY: what entries point at outlives their requests: the word of the bell lives as long as the ring. The replies of
+        // a send lie still until it is over, which it is when it was submitted: between `flush` and `wait` nothing is changed.
         while unsafe { self.ring.submission().push(&entry) }.is_err() {
             self.ring.submit()?;
         }
@@ -132,32 +133,45 @@ impl Engine<'_> {
 
     /// Submits what was pushed and waits for something new, awake for as long as `spin`.
     fn wait(&mut self, spin: Duration) -> io::Result<()> {
-        // Sends complete at once while their sockets have room: that is not what to wake up for.
-        let sends = std::mem::take(&mut self.sends);
-        let (submitter, mut submission, mut completion) = self.ring.split();
-        submission.sync();
         if !spin.is_zero() {
-            submitter.submit()?;
+            self.ring.submit()?;
             let start = Instant::now();
             while start.elapsed() < spin {
-                completion.sync();
-                if completion.len() > sends {
+                if !self.ring.completion().is_empty() {
                     return Ok(());
                 }
-                if submission.taskrun() {
-                    submitter.submit()?;
+                if self.ring.submission().taskrun() {
+                    self.ring.submit()?;
                 }
                 std::hint::spin_loop();
             }
         }
-        let waited = match sends {
-            0 => submitter.submit_and_wait(1),
-            sends => submitter.submit_with_args(sends + 1, &SubmitArgs::new().timespec(&SEND_PATIENCE)),
-        };
-        match waited {
-            Err(e) if ![libc::EINTR, libc::ETIME, libc::EBUSY].contains(&e.raw_os_error().unwrap_or(0)) => Err(e),
+        match self.ring.submit_and_wait(1) {
+            Err(e) if e.kind() != io::ErrorKind::Interrupted => Err(e),
             _ => Ok(()),
         }
+    }
+
+    /// The sends of the turn are over. Only those that did not take everything have told so.
+    fn settle_sends(&mut self, completions: &[cqueue::Entry]) -> io::Result<()> {
+        for completion in completions.iter().filter(|completion| completion.user_data() & ABOUT == SEND) {
+            if let Some(client) = self.clients.get(id(completion.user_data())) {
+                client.link.took = Some(completion.result().max(0) as usize);
+            }
+        }
+        let mut sends = std::mem::take(&mut self.sends);
+        for (id, length) in sends.drain(..) {
+            let Some(client) = self.clients.get(id) else { continue };
+            let took = client.link.took.take();
+            client.link.full = took.is_some();
+            client.note_sent(took.unwrap_or(length));
+            if client.link.full {
+                let entry = opcode::PollAdd::new(Fixed(id.slot), libc::POLLOUT as u32).build();
+                self.push(entry.user_data(user_data(ROOM, id)))?;
+            }
+        }
+        self.sends = sends;
+        Ok(())
     }
 
     fn complete(&mut self, completion: &cqueue::Entry) -> io::Result<()> {
@@ -169,7 +183,13 @@ impl Engine<'_> {
                 self.await_bell()
             }
             RECEIVE => self.received(id(data), completion),
-            SEND => self.sent(id(data), result),
+            ROOM => {
+                if let Some(client) = self.clients.get(id(data)) {
+                    client.link.full = false;
+                    self.dirty.push(id(data));
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -210,25 +230,9 @@ impl Engine<'_> {
 
     /// The client is gone.
     fn end(&mut self, id: Id) -> io::Result<()> {
-        let Some(client) = self.clients.get(id) else { return Ok(()) };
-        client.link.ended = true;
-        if client.link.sending {
-            return Ok(());
-        }
-        self.clients.remove(id);
-        let entry = opcode::Close::new(Fixed(id.slot)).build();
-        self.push(entry.user_data(user_data(FAREWELL, id)))
-    }
-
-    fn sent(&mut self, id: Id, result: i32) -> io::Result<()> {
-        let Some(client) = self.clients.get(id) else { return Ok(()) };
-        client.link.sending = false;
-        client.link.out.clear();
-        if client.link.ended {
-            return self.end(id);
-        }
-        if result >= 0 {
-            self.dirty.push(id);
+        if self.clients.remove(id).is_some() {
+            let entry = opcode::Close::new(Fixed(id.slot)).build();
+            self.push(entry.user_data(user_data(FAREWELL, id)))?;
         }
         Ok(())
     }
@@ -236,20 +240,20 @@ impl Engine<'_> {
     /// Queues the sends of a turn.
     fn flush(&mut self) -> io::Result<()> {
         let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
         for id in dirty.drain(..) {
-            let Some(client) = self.clients.get(id) else { continue };
-            if client.link.sending || client.link.ended || client.sendable().is_empty() {
+            let Some(client) = self.clients.get(id).filter(|client| !client.link.full) else { continue };
+            let bytes = client.sendable();
+            if bytes.is_empty() {
                 continue;
             }
-            let mut out = std::mem::take(&mut client.link.out);
-            client.take_sendable(&mut out);
-            // Asked to wait for all of it, the kernel goes on by itself after a part.
-            let flags = libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
-            let entry = opcode::Send::new(Fixed(id.slot), out.as_ptr(), out.len() as u32).flags(flags).build();
-            client.link.out = out;
-            client.link.sending = true;
+            // Asked to send all, the kernel takes less for a failure, and failures it tells.
+            let flags = libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL;
+            let entry = opcode::Send::new(Fixed(id.slot), bytes.as_ptr(), bytes.len() as u32).flags(flags).build();
+            self.sends.push((id, bytes.len()));
+            let entry = entry.flags(squeue::Flags::SKIP_SUCCESS);
             self.push(entry.user_data(user_data(SEND, id)))?;
-            self.sends += 1;
         }
         self.dirty = dirty;
         Ok(())
