@@ -17,8 +17,7 @@ use super::commit::Commit;
 const LISTENER: u64 = u64::MAX;
 const BELL: u64 = u64::MAX - 1;
 /// The peer sends no more.
-const ENDS: epoll::EventFlags =
-    epoll::EventFlags::RDHUP.union(epoll::EventFlags::HUP).union(epoll::EventFlags::ERR);
+const ENDS: epoll::EventFlags = epoll::EventFlags::RDHUP.union(epoll::EventFlags::HUP).union(epoll::EventFlags::ERR);
 /// Events taken from the kernel with one call.
 const EVENTS_MAX: usize = 1024;
 /// What one receive takes at most; it is one buffer for all, so that it stays in the processor's cache.

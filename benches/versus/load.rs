@@ -47,11 +47,7 @@ pub fn number(report: &serde_json::Value, name: &str) -> Result<f64, String> {
 
 /// All parties run, warmed up, through all load rows; a single server is paused while it is not its turn.
 /// What ensembles hold in memory when that is over comes along with the results.
-pub fn measure(
-    options: &Options,
-    kinds: &[Kind],
-    loads: &[Load],
-) -> Result<(Vec<LoadResult>, Option<Single>), String> {
+pub fn measure(options: &Options, kinds: &[Kind], loads: &[Load]) -> Result<(Vec<LoadResult>, Option<Single>), String> {
     let mut results = Vec::new();
     // The latency profile is another configuration, so it has parties of its own.
     for spin in [false, true] {

@@ -86,7 +86,7 @@ fn run(options: &options::Options) -> Result<(), String> {
             Row::Sessions => singles.push(single::measure_sessions(options, &servers)?),
             Row::Watchers => {
                 for count in options.watchers() {
-                    singles.extend(single::measure_watchers(options, &servers, *count)?);
+                    singles.push(single::measure_watchers(options, &servers, *count)?);
                 }
             }
             Row::Idle => singles.push(single::measure_idle(options, &servers)?),

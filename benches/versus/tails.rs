@@ -67,8 +67,7 @@ fn measure_kind(options: &Options, kind: Kind) -> Result<Vec<f64>, String> {
 /// Half of the rate at which the server is never idle.
 fn half_of_capacity(options: &Options, party: &mut Party) -> Result<f64, String> {
     let what = format!("capacity of {}", party.kind);
-    let round =
-        generator::undisturbed(options, party, &what, |party| generator::load(options, party, &LOAD, &[]))?;
+    let round = generator::undisturbed(options, party, &what, |party| generator::load(options, party, &LOAD, &[]))?;
     let half = number(&round.report, "ops_per_s")? / 2.0;
     eprintln!("versus: tails of {}: half of what it can do are {half:.0} operations/s", party.kind);
     Ok(half)
