@@ -45,6 +45,10 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
+fn benches() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches")
+}
+
 fn layer_of(folder: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&folder))
 }
@@ -145,7 +149,7 @@ fn unsafe_stays_in_the_runtime() {
 #[test]
 fn every_file_says_what_it_is_and_leaves_no_chores() {
     let mut broken = Vec::new();
-    for path in sources(&src()) {
+    for path in sources(&src()).into_iter().chain(sources(&benches())) {
         let text = fs::read_to_string(&path).unwrap();
         if !text.starts_with("//!") {
             broken.push(format!("{}: no opening comment", path.display()));

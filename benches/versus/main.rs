@@ -1,6 +1,6 @@
 //! Apache ZooKeeper, the floor and ringkeeper, alternately, on the same two processors, with the same load.
 //!
-//!     cargo bench --bench versus                      everything; an hour and a half
+//!     cargo bench --bench versus                      everything; the better part of an hour
 //!     cargo bench --bench versus -- --quick           short rounds, to see that it works
 //!     cargo bench --bench versus -- --rows reads-128x16,writes-1x1
 //!     cargo bench --bench versus -- --only apache,ringkeeper

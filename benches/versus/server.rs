@@ -232,7 +232,7 @@ fn zoo_cfg(options: &Options, kind: Kind, manner: &Manner, data: &Path, port: u1
     ];
     lines.extend(manner.snap_count.map(|count| format!("snapCount={count}")));
     if kind == Kind::Ringkeeper {
-        lines.push(format!("ringkeeper.spinBeforeParkUs={}", manner.spin_us));
+        lines.extend((manner.spin_us > 0).then(|| format!("ringkeeper.spinBeforeParkUs={}", manner.spin_us)));
         lines.extend(manner.shards.map(|count| format!("ringkeeper.shards={count}")));
         lines.extend(options.candidate_cfg.iter().cloned());
     }
