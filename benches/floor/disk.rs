@@ -16,7 +16,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 /// What the writes go round in.
-const FILE_BYTES: u64 = 128 << 20;
+const FILE_BYTES: u64 = 64 << 20;
 const BLOCK_BYTES: usize = 4096;
 
 /// A block as O_DIRECT wants it in memory.
