@@ -10,8 +10,7 @@ use io_uring::types::BufRingEntry;
 pub const GROUP: u16 = 0;
 /// Few enough to stay in the processor's cache together, more than are usually filled before we look again.
 const COUNT: u16 = 256;
-/// Not a power of two: beginnings that lie a page apart would fight for the same lines of the cache.
-const BYTES: usize = 4096 + 64;
+const BYTES: usize = 4096;
 
 #[repr(C, align(4096))]
 struct Entries([BufRingEntry; COUNT as usize]);
