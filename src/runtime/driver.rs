@@ -27,12 +27,13 @@ use super::disk::{DiskNews, DiskPort};
 use super::files::DataDirs;
 use super::host::Board;
 use super::machines::{ReplicaMachine, ShardMachine};
-use super::mailbox::{Inbox, Outbox, Wake};
+use super::mailbox::{Inbox, Outbox};
 use super::net::Net;
 use super::peers::{self, Peers};
 use super::poller::{Poller, Ready};
 use super::stop::{Phase, Stop};
 use super::stretches::Stretches;
+use super::wake::Wake;
 use crate::base::{Instant, Now};
 use crate::mail::{ToReplica, ToShard};
 use crate::{replica, shard};
@@ -151,7 +152,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     ) -> io::Result<Self> {
         let poller = Poller::new()?;
         let ticker = ticker()?;
-        poller.watch(&wake, WAKE, false)?;
+        poller.watch(wake.bell(), WAKE, false)?;
         poller.watch(&ticker, TICK, false)?;
         if let Some(acceptor) = shard.as_ref().and_then(|shard| shard.acceptor.as_ref()) {
             acceptor.watch(&poller, ACCEPT)?;

@@ -7,16 +7,17 @@
 //! that thread may ask for the shortest time slice there is: the scheduler (EEVDF, Linux 6.12) then lets it run the
 //! moment the disk answers. It needs no privilege, and where it is not understood nothing is lost but latency.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use super::disk::{DiskNews, DiskSettings};
 use super::files::plain_words;
 use super::journal_file::JournalFile;
-use super::mailbox::Wake;
+use super::news::News;
+use super::queue::Queue;
+use super::wake::Wake;
 use crate::journal::Batch;
 
 /// How the journal's writing goes, for work on the same disk that can wait.
@@ -44,41 +45,9 @@ pub struct JournalThread {
 }
 
 struct Shared {
-    state: Mutex<State>,
-    /// There is something in `state` for the thread.
-    bell: Condvar,
-    /// There is news in `state` for the executor; lets it see that there is none without the lock.
-    has_news: AtomicBool,
-    executor: Arc<Wake>,
+    batches: Queue<Batch>,
+    news: News<DiskNews>,
     pace: Arc<Pace>,
-}
-
-#[derive(Default)]
-struct State {
-    batches: VecDeque<Batch>,
-    news: Vec<DiskNews>,
-    ended: bool,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A poisoned lock means a thread died while it appended; the process is aborting anyway.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next batch to write; `None` at the end.
-    fn next(&self) -> Option<Batch> {
-        let mut state = self.lock();
-        loop {
-            if let Some(batch) = state.batches.pop_front() {
-                return Some(batch);
-            }
-            if state.ended {
-                return None;
-            }
-            state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
 }
 
 impl JournalThread {
@@ -87,13 +56,7 @@ impl JournalThread {
     ///
     /// Errors: the thread could not be made.
     pub fn start(settings: DiskSettings, executor: Arc<Wake>) -> io::Result<JournalThread> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            bell: Condvar::new(),
-            has_news: AtomicBool::new(false),
-            executor,
-            pace: Arc::default(),
-        });
+        let shared = Arc::new(Shared { batches: Queue::new(), news: News::new(executor), pace: Arc::default() });
         let theirs = shared.clone();
         std::thread::Builder::new().name("journal".into()).spawn(move || {
             ask_for_short_slices();
@@ -104,8 +67,7 @@ impl JournalThread {
 
     /// Queues a batch behind those before it.
     pub fn write(&self, batch: Batch) {
-        self.shared.lock().batches.push_back(batch);
-        self.shared.bell.notify_one();
+        self.shared.batches.push(batch);
     }
 
     pub fn pace(&self) -> Arc<Pace> {
@@ -113,29 +75,24 @@ impl JournalThread {
     }
 
     pub fn has_news(&self) -> bool {
-        self.shared.has_news.load(SeqCst)
+        self.shared.news.are_there()
     }
 
     /// Moves all news to the end of `out`.
     pub fn take_news(&self, out: &mut Vec<DiskNews>) {
-        if self.has_news() {
-            let mut state = self.shared.lock();
-            self.shared.has_news.store(false, SeqCst);
-            out.append(&mut state.news);
-        }
+        self.shared.news.take(out);
     }
 }
 
 impl Drop for JournalThread {
     fn drop(&mut self) {
-        self.shared.lock().ended = true;
-        self.shared.bell.notify_one();
+        self.shared.batches.end();
     }
 }
 
 fn write_batches(shared: &Shared, settings: &DiskSettings) {
     let mut open: Option<JournalFile> = None;
-    while let Some(batch) = shared.next() {
+    while let Some(batch) = shared.batches.next() {
         let started = Instant::now();
         shared.pace.in_flight.store(true, Relaxed);
         let news = match write_batch(&mut open, &batch, settings) {
@@ -145,11 +102,7 @@ fn write_batches(shared: &Shared, settings: &DiskSettings) {
         let took = started.elapsed();
         shared.pace.in_flight.store(false, Relaxed);
         shared.pace.written_bytes.fetch_add(batch.bytes.len() as u64, Relaxed);
-        let mut state = shared.lock();
-        state.news.push(news);
-        shared.has_news.store(true, SeqCst);
-        drop(state);
-        shared.executor.wake();
+        shared.news.tell([news]);
         if took > settings.slow_write {
             tracing::warn!(
                 took_ms = took.as_millis() as u64,

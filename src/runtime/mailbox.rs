@@ -10,51 +10,11 @@
 //! sender ([`Outbox::is_blocked`]), which then stops taking in work until the receiver has made room.
 
 use std::collections::VecDeque;
-use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
-use rustix::event::{EventfdFlags, eventfd};
-
-/// An executor's bell. It costs a system call only when the executor sleeps.
-pub struct Wake {
-    asleep: AtomicBool,
-    event: OwnedFd,
-}
-
-impl Wake {
-    pub fn new() -> io::Result<Arc<Wake>> {
-        let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Arc::new(Wake { asleep: AtomicBool::new(false), event }))
-    }
-
-    /// Wakes the executor if it sleeps or is about to. Call it after what it shall find has been stored.
-    ///
-    /// No wake is lost: the sleeper sets `asleep` and then looks for news, we store news and then look at `asleep`;
-    /// all four are sequentially consistent, so at least one of the two sees the other.
-    pub fn wake(&self) {
-        if self.asleep.load(SeqCst) && self.asleep.swap(false, SeqCst) {
-            // It fails only if the counter is at its end, and then the descriptor is readable anyway.
-            let _ = rustix::io::write(&self.event, &1u64.to_ne_bytes());
-        }
-    }
-
-    /// From here on others ring. The caller looks for news once more before it sleeps.
-    pub fn prepare_to_sleep(&self) {
-        self.asleep.store(true, SeqCst);
-    }
-
-    pub fn awake(&self) {
-        self.asleep.store(false, SeqCst);
-    }
-}
-
-impl AsFd for Wake {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.event.as_fd()
-    }
-}
+use super::sync::atomic::{AtomicUsize, Ordering::Acquire, Ordering::Release};
+use super::sync::{Arc, Mutex, MutexGuard};
+use super::wake::Wake;
 
 struct Shared<T> {
     state: Mutex<State<T>>,
@@ -123,7 +83,7 @@ impl<T> Outbox<T> {
         state.queue.extend(self.batch.drain(..count));
         self.blocked = !self.batch.is_empty();
         state.starved = self.blocked;
-        self.shared.waiting.store(state.queue.len(), SeqCst);
+        self.shared.waiting.store(state.queue.len(), Release);
         drop(state);
         if count > 0 {
             self.shared.receiver.wake();
@@ -140,7 +100,7 @@ impl<T> Outbox<T> {
 impl<T> Inbox<T> {
     /// Whether a message waits.
     pub fn has_mail(&self) -> bool {
-        self.shared.waiting.load(SeqCst) > 0
+        self.shared.waiting.load(Acquire) > 0
     }
 
     /// Everything that waits, oldest first.
@@ -149,7 +109,7 @@ impl<T> Inbox<T> {
         if self.has_mail() {
             let mut state = self.shared.lock();
             std::mem::swap(&mut state.queue, &mut self.spare);
-            self.shared.waiting.store(0, SeqCst);
+            self.shared.waiting.store(0, Release);
             let starved = std::mem::take(&mut state.starved);
             drop(state);
             if starved {
@@ -223,9 +183,8 @@ mod tests {
     fn wait(wake: &Wake) {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
         let patience = Timespec { tv_sec: 20, tv_nsec: 0 };
-        let mut fds = [PollFd::new(wake, PollFlags::IN)];
+        let mut fds = [PollFd::new(wake.bell(), PollFlags::IN)];
         assert_eq!(poll(&mut fds, Some(&patience)).unwrap(), 1, "a wake was lost");
-        let mut count = [0; 8];
-        rustix::io::read(wake, &mut count).unwrap();
+        wake.bell().hear();
     }
 }

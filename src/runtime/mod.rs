@@ -20,6 +20,7 @@
 //! Does not know: what a request, a znode or a session is.
 
 mod accept;
+mod bell;
 mod clock;
 mod disk;
 mod driver;
@@ -32,16 +33,20 @@ mod journal_thread;
 mod machines;
 mod mailbox;
 mod net;
+mod news;
 mod peers;
 mod placement;
 mod poller;
 mod probe;
+mod queue;
 mod serve;
 mod signals;
 mod snapshot_file;
 mod standalone;
 mod stop;
 mod stretches;
+mod sync;
+mod wake;
 
 pub use accept::{Admission, NoLimits, Refusal};
 pub use ensemble::{ensemble_settings, peer_setup};

@@ -9,13 +9,12 @@
 //! ```
 
 use std::io;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::PoisonError;
 
-use rustix::event::{EventfdFlags, eventfd};
-
-use super::mailbox::Wake;
+use super::bell::Bell;
+use super::sync::atomic::{AtomicU8, AtomicUsize, Ordering::SeqCst};
+use super::sync::{Arc, Mutex};
+use super::wake::Wake;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
@@ -39,7 +38,7 @@ pub struct Stop {
     wakes: Vec<Arc<Wake>>,
     why: Mutex<Option<String>>,
     /// Readable once clients are served, the server halts or its last executor ends.
-    pub bell: OwnedFd,
+    pub bell: Bell,
 }
 
 impl Stop {
@@ -50,7 +49,7 @@ impl Stop {
             running: AtomicUsize::new(wakes.len()),
             wakes,
             why: Mutex::new(None),
-            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            bell: Bell::new()?,
         }))
     }
 
@@ -73,14 +72,14 @@ impl Stop {
     /// Clients are served from now on, unless the end was quicker.
     pub fn serve(&self) {
         self.enter(Phase::Running);
-        self.ring();
+        self.bell.ring();
     }
 
     /// The server cannot go on; the first reason is the one reported.
     pub fn halt(&self, why: String) {
         self.why.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(why);
         self.enter(Phase::Halted);
-        self.ring();
+        self.bell.ring();
     }
 
     pub fn why(&self) -> Option<String> {
@@ -100,7 +99,7 @@ impl Stop {
     /// An executor's loop has ended.
     pub fn executor_ended(&self) {
         if self.running.fetch_sub(1, SeqCst) == 1 {
-            self.ring();
+            self.bell.ring();
         }
     }
 
@@ -111,10 +110,6 @@ impl Stop {
 
     /// Takes note of the bell, which is silent again until the next ring.
     pub fn hear(&self) {
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-    }
-
-    fn ring(&self) {
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        self.bell.hear();
     }
 }

@@ -6,24 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 
 use super::files::DataDirs;
-use super::mailbox::Wake;
+use super::news::News;
+use super::wake::Wake;
 use crate::base::LinkId;
 use crate::replica::{Stretch, StretchEffect, StretchNews};
 
 /// The executor's end. The thread ends with it.
 pub struct Stretches {
     wanted: mpsc::Sender<StretchEffect>,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    news: Mutex<Vec<StretchNews>>,
-    has_news: AtomicBool,
-    executor: Arc<Wake>,
+    news: Arc<News<StretchNews>>,
 }
 
 /// How much less than others the thread is to get of a CPU they want too.
@@ -34,15 +28,15 @@ impl Stretches {
     ///
     /// Errors: the thread could not be made.
     pub fn start(dirs: DataDirs, executor: Arc<Wake>) -> io::Result<Stretches> {
-        let shared = Arc::new(Shared { news: Mutex::default(), has_news: AtomicBool::new(false), executor });
+        let news = Arc::new(News::new(executor));
         let (wanted, hear) = mpsc::channel();
-        let theirs = shared.clone();
+        let theirs = news.clone();
         std::thread::Builder::new().name("journal-reader".to_owned()).spawn(move || {
             // Of this thread alone on Linux. Where it is refused, the readers of the journal are only less polite.
             let _ = rustix::process::setpriority_process(None, NICE);
             read(&dirs, &hear, &theirs);
         })?;
-        Ok(Stretches { wanted, shared })
+        Ok(Stretches { wanted, news })
     }
 
     pub fn submit(&self, effect: StretchEffect) {
@@ -51,19 +45,17 @@ impl Stretches {
     }
 
     pub fn has_news(&self) -> bool {
-        self.shared.has_news.load(SeqCst)
+        self.news.are_there()
     }
 
     pub fn take_news(&self) -> Vec<StretchNews> {
-        if !self.has_news() {
-            return Vec::new();
-        }
-        self.shared.has_news.store(false, SeqCst);
-        std::mem::take(&mut *self.shared.news.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut news = Vec::new();
+        self.news.take(&mut news);
+        news
     }
 }
 
-fn read(dirs: &DataDirs, wanted: &mpsc::Receiver<StretchEffect>, shared: &Shared) {
+fn read(dirs: &DataDirs, wanted: &mpsc::Receiver<StretchEffect>, told: &News<StretchNews>) {
     let mut stretches: BTreeMap<LinkId, Stretch> = BTreeMap::new();
     loop {
         let is_busy = stretches.values().any(Stretch::is_busy);
@@ -84,18 +76,10 @@ fn read(dirs: &DataDirs, wanted: &mpsc::Receiver<StretchEffect>, shared: &Shared
             Err(mpsc::TryRecvError::Empty) => {
                 let news = stretches.values_mut().filter_map(|stretch| stretch.step(dirs)).collect::<Vec<_>>();
                 stretches.retain(|_, stretch| !stretch.is_over());
-                shared.tell(news);
+                if !news.is_empty() {
+                    told.tell(news);
+                }
             }
-        }
-    }
-}
-
-impl Shared {
-    fn tell(&self, news: Vec<StretchNews>) {
-        if !news.is_empty() {
-            self.news.lock().unwrap_or_else(PoisonError::into_inner).extend(news);
-            self.has_news.store(true, SeqCst);
-            self.executor.wake();
         }
     }
 }

@@ -6,37 +6,30 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread;
 
-use super::super::mailbox::Wake;
+use super::super::news::News;
+use super::super::wake::Wake;
 
 /// The way to the thread that reads the file. It ends with it.
 pub struct Oracle {
     questions: mpsc::Sender<()>,
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    answers: Mutex<Vec<bool>>,
-    waiting: AtomicBool,
-    /// Of the executor that asks.
-    asker: Arc<Wake>,
+    answers: Arc<News<bool>>,
 }
 
 impl Oracle {
     /// `asker` is rung when an answer is there. Start it from a thread that is not bound to an executor's CPU.
     pub fn start(path: PathBuf, asker: Arc<Wake>) -> std::io::Result<Oracle> {
         let (questions, hear) = mpsc::channel();
-        let shared = Arc::new(Shared { answers: Mutex::default(), waiting: AtomicBool::new(false), asker });
-        let theirs = shared.clone();
+        let answers = Arc::new(News::new(asker));
+        let theirs = answers.clone();
         thread::Builder::new().name("oracle".to_owned()).spawn(move || {
             for () in hear {
-                theirs.answer(says_yes(&path));
+                theirs.tell([says_yes(&path)]);
             }
         })?;
-        Ok(Oracle { questions, shared })
+        Ok(Oracle { questions, answers })
     }
 
     /// Each question gets an answer of its own, read after it was asked.
@@ -46,23 +39,13 @@ impl Oracle {
     }
 
     pub fn has_answers(&self) -> bool {
-        self.shared.waiting.load(SeqCst)
+        self.answers.are_there()
     }
 
     pub fn take(&self) -> Vec<bool> {
-        if !self.has_answers() {
-            return Vec::new();
-        }
-        self.shared.waiting.store(false, SeqCst);
-        std::mem::take(&mut *self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Shared {
-    fn answer(&self, yes: bool) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(yes);
-        self.waiting.store(true, SeqCst);
-        self.asker.wake();
+        let mut answers = Vec::new();
+        self.answers.take(&mut answers);
+        answers
     }
 }
 

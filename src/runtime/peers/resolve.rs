@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
-use super::super::mailbox::Wake;
+use super::super::news::News;
+use super::super::wake::Wake;
 use crate::base::{LinkId, PeerAddress};
 
 /// What became of one question.
@@ -31,12 +31,10 @@ pub struct Resolver {
 }
 
 struct Shared {
-    answers: Mutex<Vec<Answer>>,
-    waiting: AtomicBool,
+    /// To the executor that asks.
+    answers: News<Answer>,
     /// Who asked for each name that is being looked up.
     under_way: Mutex<BTreeMap<String, Vec<(LinkId, PeerAddress)>>>,
-    /// Of the executor that asks.
-    asker: Arc<Wake>,
     lookup: fn(&str) -> io::Result<Vec<IpAddr>>,
 }
 
@@ -54,13 +52,7 @@ impl Resolver {
 
     pub(super) fn with(asker: Arc<Wake>, lookup: fn(&str) -> io::Result<Vec<IpAddr>>) -> io::Result<Resolver> {
         let (questions, hear) = mpsc::channel::<(LinkId, PeerAddress)>();
-        let shared = Arc::new(Shared {
-            answers: Mutex::default(),
-            waiting: AtomicBool::new(false),
-            under_way: Mutex::default(),
-            asker,
-            lookup,
-        });
+        let shared = Arc::new(Shared { answers: News::new(asker), under_way: Mutex::default(), lookup });
         let for_thread = shared.clone();
         thread::Builder::new().name("peer-names".to_owned()).spawn(move || {
             for (link, asked) in hear {
@@ -76,15 +68,13 @@ impl Resolver {
     }
 
     pub fn has_answers(&self) -> bool {
-        self.shared.waiting.load(SeqCst)
+        self.shared.answers.are_there()
     }
 
     pub fn take(&self) -> Vec<Answer> {
-        if !self.has_answers() {
-            return Vec::new();
-        }
-        self.shared.waiting.store(false, SeqCst);
-        std::mem::take(&mut *self.shared.answers.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut answers = Vec::new();
+        self.shared.answers.take(&mut answers);
+        answers
     }
 }
 
@@ -123,9 +113,7 @@ impl Shared {
     }
 
     fn answer(&self, link: LinkId, asked: PeerAddress, found: Result<Vec<SocketAddr>, String>) {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).push(Answer { link, asked, found });
-        self.waiting.store(true, SeqCst);
-        self.asker.wake();
+        self.answers.tell([Answer { link, asked, found }]);
     }
 }
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::super::clock;
 use super::super::machines::ReplicaMachine;
-use super::super::mailbox::Wake;
+use super::super::wake::Wake;
 use super::*;
 use crate::base::limits;
 use crate::base::{PeerAddress, Zxid};
