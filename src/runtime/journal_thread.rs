@@ -56,7 +56,7 @@ impl JournalThread {
     ///
     /// Errors: the thread could not be made.
     pub fn start(settings: DiskSettings, executor: Arc<Wake>) -> io::Result<JournalThread> {
-        let shared = Arc::new(Shared { batches: Queue::new(), news: News::new(executor), pace: Arc::default() });
+        let shared = Arc::new(Shared { batches: Queue::default(), news: News::new(executor), pace: Arc::default() });
         let theirs = shared.clone();
         std::thread::Builder::new().name("journal".into()).spawn(move || {
             ask_for_short_slices();

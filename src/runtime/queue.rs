@@ -16,11 +16,13 @@ struct State<T> {
     ended: bool,
 }
 
-impl<T> Queue<T> {
-    pub fn new() -> Queue<T> {
+impl<T> Default for Queue<T> {
+    fn default() -> Queue<T> {
         Queue { state: Mutex::new(State { items: VecDeque::new(), ended: false }), bell: Condvar::new() }
     }
+}
 
+impl<T> Queue<T> {
     pub fn push(&self, item: T) {
         self.lock().items.push_back(item);
         self.bell.notify_one();

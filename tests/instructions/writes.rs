@@ -6,7 +6,8 @@
 use super::meter::count as counted;
 use super::rig::{CLIENTS, DATA, Rig, ZNODES, create, path, set_data};
 
-const TURNS: usize = 8;
+/// How many writes a turn has, and how many such turns are counted.
+const TURNS: [(usize, usize); 3] = [(1, 32), (16, 8), (CLIENTS, 2)];
 
 /// One turn with a request by each of the first so many clients.
 fn turn(rig: &mut Rig, what: &str, requests: &[Vec<u8>]) {
@@ -42,25 +43,19 @@ fn turn(rig: &mut Rig, what: &str, requests: &[Vec<u8>]) {
     assert_eq!(rig.written(), None, "one batch is the whole turn");
 }
 
-/// Full turns and turns of one, of requests that `make` makes from a number that does not come again.
+/// Turns of each size, of requests that `make` makes from numbers that do not come again.
 fn count_writes(rig: &mut Rig, name: &str, first: usize, make: impl Fn(usize) -> Vec<u8>) {
     let mut numbers = first..;
-    for warm_up in [true, false] {
-        for (many, turns) in [("16 together", TURNS), ("alone", TURNS * 4)] {
-            for _ in 0..turns {
-                let writes = if many == "alone" { 1 } else { 16 };
-                let requests: Vec<_> = numbers.by_ref().take(writes).map(&make).collect();
-                if warm_up {
-                    requests.iter().enumerate().for_each(|(client, request)| rig.ask(rig.conns[client], request));
-                    rig.carry_out();
-                } else {
-                    turn(rig, &format!("{name}, {many}"), &requests);
-                }
+    for (writes, turns) in TURNS {
+        for round in 0..=turns {
+            let requests: Vec<_> = numbers.by_ref().take(writes).map(&make).collect();
+            if round > 0 {
+                turn(rig, &format!("{name}, {writes} in a turn"), &requests);
+                continue;
             }
-        }
-        let requests: Vec<_> = numbers.by_ref().take(CLIENTS).map(&make).collect();
-        if !warm_up {
-            turn(rig, &format!("{name}, {CLIENTS} together"), &requests);
+            // Buffers grow to their size.
+            requests.iter().enumerate().for_each(|(client, request)| rig.ask(rig.conns[client], request));
+            rig.carry_out();
         }
     }
 }

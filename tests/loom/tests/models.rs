@@ -119,7 +119,7 @@ fn two_senders_wake_one_sleeper() {
 fn every_batch_is_written_and_told_of() {
     model(|| {
         let wake = Wake::new().unwrap();
-        let shared = Arc::new((Queue::new(), News::new(wake.clone())));
+        let shared = Arc::new((Queue::default(), News::new(wake.clone())));
         let theirs = shared.clone();
         let writer = thread::spawn(move || {
             let (batches, news) = &*theirs;
