@@ -13,6 +13,9 @@
 //!   journal = one thread beside the replica's executor, one synced write at a time (journal_thread.rs says why)
 //! ```
 //!
+//! What these threads share (wake.rs, mailbox.rs, news.rs, queue.rs, stop.rs) takes its locks and atomics from sync.rs, so
+//! that `tests/loom` can put its own in their place.
+//!
 //! Readiness comes from epoll because it costs a connection nothing while it is idle and nothing per request to
 //! re-arm. A turn reads every ready connection into one
 //! scratch buffer and sends each dirty one's replies with one system call.
