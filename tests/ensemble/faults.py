@@ -106,7 +106,7 @@ class Nemesis:
         try:
             self.cluster.wait_serving(self.cluster.members, RECOVERY_SECONDS)
             for member in self.restarted:
-                member.replay_mismatches = member.mismatches() or 0
+                member.note_replay()
                 self.replayed += member.replay_mismatches
             self.restarted.clear()
             now = time.monotonic()

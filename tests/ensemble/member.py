@@ -52,9 +52,8 @@ class Member:
         # More lines for its zoo.cfg alone, and members whose quorum port it is told wrong: sid to port.
         self.settings, self.misled = "", {}
         self.process, self.paused = None, False
-        # Mismatches an Apache server counted before it served: killed while it recovers, it can count some as it replays its own
-        # log over a fuzzy snapshot, and still end up the same. Whoever expects that sets this once it serves.
-        self.replay_mismatches = 0
+        # Of an Apache server: see `note_replay`.
+        self.replay_mismatches, self.replayed_to = 0, 0
 
     @property
     def address(self):
@@ -95,7 +94,7 @@ class Member:
             self.process = subprocess.Popen(
                 servers.command(self.kind, self.cfg, jvm), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=environment, cwd=self.directory, start_new_session=True, preexec_fn=prepare)
-        self.paused, self.replay_mismatches = False, 0
+        self.paused, self.replay_mismatches, self.replayed_to = False, 0, 0
 
     @property
     def running(self):
@@ -174,6 +173,13 @@ class Member:
         if "zk_digest_mismatches_count" not in told:
             raise Failed(f"{self} does not say how many digest mismatches it has seen")
         return int(float(told["zk_digest_mismatches_count"]))
+
+    def note_replay(self):
+        """It serves again. A snapshot sent or written under load is fuzzy: what an Apache server passes through until it has caught up
+        may have other digests than the txns promise, which it may count and log, and still end up the same. None may follow."""
+        self.replay_mismatches = self.mismatches() or 0
+        if self.kind != "ringkeeper" and (status := self.status()):
+            self.replayed_to = status[1]
 
     def digests(self):
         """The digests of `hash`: zxid to digest, one for every 128th zxid."""

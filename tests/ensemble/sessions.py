@@ -221,8 +221,7 @@ def upgraded_sessions_survive_the_leader_and_local_ones_do_not(cluster):
     expect(lost(local, survivor), "a local session outlived the role of its server")
     leader.launch()
     wait_for(f"{leader} serves", leader.status, 40)
-    # Killed as it was, an Apache member can count some as it replays its own log over a fuzzy snapshot.
-    leader.replay_mismatches = leader.mismatches() or 0
+    leader.note_replay()
     upgraded.close()
 
 
