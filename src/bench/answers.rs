@@ -66,7 +66,7 @@ impl Answers {
             wire::op::CREATE => &self.path,
             wire::op::GET_CHILDREN => &self.children,
             wire::op::GET_CHILDREN2 => &self.children2,
-            wire::op::MULTI => &self.multi,
+            wire::op::MULTI | wire::op::MULTI_READ => &self.multi,
             _ => &self.header,
         }
     }

@@ -9,7 +9,8 @@ use std::io::{ErrorKind, Read, Write};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
-use super::plan::{Kind, Plan, Rng};
+use super::mix::Own;
+use super::plan::{Asked, Plan, Rng};
 use super::tally::Tally;
 use super::wire;
 
@@ -18,16 +19,13 @@ use super::wire;
 struct Pending {
     /// When it was sent or, in an open loop, should have been sent: nanoseconds of the run's clock.
     start: u64,
-    kind: Kind,
+    asked: Asked,
 }
 
 pub struct Conn {
     stream: TcpStream,
     token: Token,
-    /// Number among all connections of the run; part of the names of the nodes it creates.
-    id: u32,
-    /// Requests it has issued.
-    step: u64,
+    own: Own,
     next_xid: i32,
     expected_xid: i32,
     ring: Box<[Pending]>,
@@ -61,11 +59,10 @@ impl Conn {
         Ok(Conn {
             stream: TcpStream::from_std(stream),
             token: Token(0),
-            id,
-            step: 0,
+            own: plan.own(id),
             next_xid: 1,
             expected_xid: 1,
-            ring: vec![Pending { start: 0, kind: Kind::Read }; outstanding].into_boxed_slice(),
+            ring: vec![Pending { start: 0, asked: Asked::READ }; outstanding].into_boxed_slice(),
             head: 0,
             in_flight: 0,
             out: Vec::with_capacity(outstanding * plan.request_bytes_max() + 64),
@@ -90,14 +87,14 @@ impl Conn {
     #[inline]
     pub fn issue(&mut self, plan: &Plan, rng: &mut Rng, start: u64) {
         debug_assert!(self.in_flight < self.ring.len());
-        let kind = plan.next(rng, self.id, self.step, self.next_xid, &mut self.out);
+        let asked = plan.next(rng, &mut self.own, self.next_xid, &mut self.out);
         let mut at = self.head + self.in_flight;
         if at >= self.ring.len() {
             at -= self.ring.len();
         }
-        self.ring[at] = Pending { start, kind };
+        self.ring[at] = Pending { start, asked };
         self.in_flight += 1;
-        self.step += 1;
+        self.own.step += 1;
         self.next_xid = after(self.next_xid);
     }
 
@@ -152,7 +149,6 @@ impl Conn {
         &mut self,
         inbuf: &mut Vec<u8>,
         until_empty: bool,
-        check_multi: bool,
         clock: impl Fn() -> u64,
         tally: &mut Tally,
     ) -> Result<usize, String> {
@@ -173,7 +169,7 @@ impl Conn {
                 Err(e) => return Err(format!("lost a connection while reading: {e}")),
             };
             let have = kept + got;
-            let used = self.account(&inbuf[..have], check_multi, clock(), tally, &mut answered)?;
+            let used = self.account(&inbuf[..have], clock(), tally, &mut answered)?;
             self.partial.extend_from_slice(&inbuf[used..have]);
             if drained {
                 return Ok(answered);
@@ -183,14 +179,7 @@ impl Conn {
 
     /// Walks over the complete frames in `bytes`; returns how many bytes those were.
     #[inline]
-    fn account(
-        &mut self,
-        bytes: &[u8],
-        check_multi: bool,
-        now: u64,
-        tally: &mut Tally,
-        answered: &mut usize,
-    ) -> Result<usize, String> {
+    fn account(&mut self, bytes: &[u8], now: u64, tally: &mut Tally, answered: &mut usize) -> Result<usize, String> {
         let mut at = 0;
         while bytes.len() - at >= 4 {
             let length = wire::int_at(bytes, at);
@@ -206,18 +195,18 @@ impl Conn {
                 }
                 return Err(format!("a reply out of order: xid {xid} where {} was due", self.expected_xid));
             }
+            let pending = self.ring[self.head];
             let mut err = wire::int_at(frame, 12);
-            if check_multi && err == 0 {
+            if pending.asked.multi && err == 0 {
                 err = wire::multi_error(&frame[wire::HEADER_BYTES..]).unwrap_or(0);
             }
             if err != 0 {
                 tally.error(err);
             }
-            let pending = self.ring[self.head];
             self.head = if self.head + 1 == self.ring.len() { 0 } else { self.head + 1 };
             self.in_flight -= 1;
             self.expected_xid = after(self.expected_xid);
-            tally.answered(pending.kind, pending.start, now);
+            tally.answered(pending.asked.kind, pending.start, now);
             *answered += 1;
         }
         tally.settle(now);

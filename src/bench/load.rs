@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
 
+use super::beside::{Disturbance, Done};
 use super::conn::{Conn, READ_BYTES_MIN};
-use super::plan::{Kind, Plan, Rng};
+use super::plan::{Plan, Rng};
 use super::tally::Tally;
-use super::{BenchArgs, Workload, session, system};
+use super::{BenchArgs, session, system};
 
 /// How long a server may keep silent with requests on their way before the run fails.
 const SILENCE_MAX: u64 = 30_000_000_000;
@@ -36,8 +37,6 @@ struct Task {
     interval: Option<f64>,
     /// Open loop: when this thread's first request is due.
     first_due: f64,
-    /// How requests that could never be sent are counted (a mixed load calls them reads).
-    unsent_kind: Kind,
     cpu: Option<usize>,
     seed: u64,
     answered: Arc<AtomicU64>,
@@ -55,21 +54,23 @@ pub struct Outcome {
     pub server: Option<(f64, u64)>,
     /// CPU seconds per second of the load threads, over the window.
     pub own_cpu: f64,
+    pub beside: Option<Done>,
 }
 
 /// Opens the connections, runs warm-up and window, and returns what was measured.
-/// `root` must have been prepared for the workload.
-pub fn run(args: &BenchArgs, root: &str) -> Result<Outcome, String> {
-    let servers = session::resolve(&args.server)?;
+/// What the plan asks for must have been prepared below `root`.
+pub fn run(args: &BenchArgs, root: &str, plan: Plan) -> Result<Outcome, String> {
+    let servers = session::resolve(args.server())?;
     let cpus = args.cpus()?;
-    let plan = Arc::new(Plan::new(args, root));
-    let opened = session::open_many(&servers, args.connections, args.session_timeout_ms(), |_| {})?;
+    let plan = Arc::new(plan);
+    let disturbance = args.beside.map(|what| Disturbance::prepare(what, args, root)).transpose()?;
+    let opened = session::open_many(&servers, args.connections(), args.session_timeout_ms(), |_| {})?;
     let mut conns: Vec<Vec<Conn>> = (0..args.threads).map(|_| Vec::new()).collect();
     for (id, one) in opened.into_iter().enumerate() {
-        let conn = Conn::new(one.stream, one.timeout_ms, id as u32, args.outstanding, &plan)?;
+        let conn = Conn::new(one.stream, one.timeout_ms, id as u32, args.outstanding(), &plan)?;
         conns[id % args.threads].push(conn);
     }
-    let (begin, end) = (args.warmup.as_nanos() as u64, (args.warmup + args.duration).as_nanos() as u64);
+    let (begin, end) = (args.warmup().as_nanos() as u64, (args.warmup() + args.duration()).as_nanos() as u64);
     let answered = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let base = Instant::now();
@@ -81,13 +82,9 @@ pub fn run(args: &BenchArgs, root: &str) -> Result<Outcome, String> {
             plan: plan.clone(),
             base,
             end,
-            outstanding: args.outstanding,
+            outstanding: args.outstanding(),
             interval,
             first_due: interval.unwrap_or(0.0) * number as f64 / args.threads as f64,
-            unsent_kind: match args.workload {
-                Workload::Read | Workload::Exists | Workload::List | Workload::Mixed => Kind::Read,
-                _ => Kind::Write,
-            },
             cpu: (!cpus.is_empty()).then(|| cpus[number % cpus.len()]),
             seed: number as u64 + 1,
             answered: answered.clone(),
@@ -98,18 +95,24 @@ pub fn run(args: &BenchArgs, root: &str) -> Result<Outcome, String> {
         let mut tally = Tally::new(begin, end);
         threads.push(std::thread::spawn(move || drive(conns, &task, &mut tally).map(|()| tally)));
     }
+    let window = (base + args.warmup(), base + args.warmup() + args.duration());
+    let beside = disturbance.map(|disturbance| disturbance.start(window.0, window.1, stop.clone()));
     let samples = supervise(args, base, &threads, &thread_ids, &answered);
     // Should this thread have failed (a wrong pid), the others need not go on.
     stop.store(samples.is_err(), Ordering::Relaxed);
     let mut total = Tally::new(begin, end);
-    for thread in threads {
-        total.merge(&thread.join().map_err(|_| "a load thread died")??);
+    let tallies: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+    stop.store(true, Ordering::Relaxed);
+    let beside = beside.map(JoinHandle::join);
+    for tally in tallies {
+        total.merge(&tally.map_err(|_| "a load thread died")??);
     }
+    let beside = beside.map(|done| done.map_err(|_| "the disturbance died")?).transpose()?;
     let (first, last) = samples?;
-    let seconds = args.duration.as_secs_f64();
+    let seconds = args.duration().as_secs_f64();
     let span = (last.at - first.at).as_secs_f64();
     let server = first.server.zip(last.server).map(|(a, b)| ((b.0 - a.0) / span, b.1));
-    Ok(Outcome { tally: total, seconds, server, own_cpu: (last.own_cpu - first.own_cpu) / span })
+    Ok(Outcome { tally: total, seconds, server, own_cpu: (last.own_cpu - first.own_cpu) / span, beside })
 }
 
 struct Sample {
@@ -149,16 +152,16 @@ fn supervise<T>(
             if now - told.0 >= Duration::from_secs(2) {
                 let count = answered.load(Ordering::Relaxed);
                 let rate = (count - told.1) as f64 / (now - told.0).as_secs_f64();
-                let phase = if now < args.warmup { "warming up" } else { "measuring" };
-                let whole = (args.warmup + args.duration).as_secs();
+                let phase = if now < args.warmup() { "warming up" } else { "measuring" };
+                let whole = (args.warmup() + args.duration()).as_secs();
                 args.progress(&format!("{phase}, {} s of {whole}: {rate:.0} operations/s", now.as_secs()));
                 told = (now, count);
             }
         }
     };
-    wait_until(args.warmup);
+    wait_until(args.warmup());
     let first = Sample::take(args, thread_ids)?;
-    wait_until(args.warmup + args.duration);
+    wait_until(args.warmup() + args.duration());
     Ok((first, Sample::take(args, thread_ids)?))
 }
 
@@ -174,7 +177,6 @@ fn drive(mut conns: Vec<Conn>, task: &Task, tally: &mut Tally) -> Result<(), Str
     let mut events = Events::with_capacity(1024);
     let mut inbuf = vec![0; 4 * READ_BYTES_MIN];
     let mut rng = Rng::new(task.seed);
-    let check_multi = task.plan.is_multi();
     for (number, conn) in conns.iter_mut().enumerate() {
         conn.register(poll.registry(), Token(number))?;
     }
@@ -208,7 +210,7 @@ fn drive(mut conns: Vec<Conn>, task: &Task, tally: &mut Tally) -> Result<(), Str
             if !event.is_readable() {
                 continue;
             }
-            let count = conn.receive(&mut inbuf, event.is_read_closed(), check_multi, clock, tally)?;
+            let count = conn.receive(&mut inbuf, event.is_read_closed(), clock, tally)?;
             if count == 0 {
                 continue;
             }
@@ -267,7 +269,6 @@ fn drain(
     tally: &mut Tally,
 ) -> Result<(), String> {
     let clock = || task.base.elapsed().as_nanos() as u64;
-    let check_multi = task.plan.is_multi();
     let mut owed: usize = conns.iter().map(Conn::in_flight).sum();
     let deadline = clock() + DRAIN_MAX;
     while owed > 0 && !task.stop.load(Ordering::Relaxed) {
@@ -281,7 +282,7 @@ fn drain(
                 conn.flush(poll.registry(), clock())?;
             }
             if event.is_readable() {
-                owed -= conn.receive(&mut inbuf, event.is_read_closed(), check_multi, clock, tally)?;
+                owed -= conn.receive(&mut inbuf, event.is_read_closed(), clock, tally)?;
             }
         }
     }
@@ -352,7 +353,7 @@ impl OpenLoop {
     fn count_unsent(&self, task: &Task, tally: &mut Tally) {
         let mut due = self.next_due;
         while due < task.end as f64 {
-            tally.never_sent(task.unsent_kind, due as u64);
+            tally.never_sent(task.plan.usual_kind(), due as u64);
             due += self.interval;
         }
     }

@@ -1,8 +1,10 @@
-//! What is asked: the workloads, encoded in advance.
+//! What is asked: the workloads, encoded in advance where they can be.
 //!
-//! Every request is a template that lies ready in one table; to send it means to copy it and to write the
-//! xid into it (and, for paths that must be new, sixteen digits). Nothing is encoded while measuring.
+//! Every request of a plain workload is a template that lies ready in one table; to send it means to copy it and
+//! to write the xid into it (and, for paths that must be new, sixteen digits). Nothing is encoded while measuring.
+//! A mix, whose requests differ in length, is encoded as it goes (`mix`).
 
+use super::mix::{Mix, Own};
 use super::{BenchArgs, Workload, wire};
 
 /// Reads and writes are counted and timed apart.
@@ -10,6 +12,19 @@ use super::{BenchArgs, Workload, wire};
 pub enum Kind {
     Read = 0,
     Write = 1,
+}
+
+/// What a request was, so that its reply can be judged and counted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Asked {
+    pub kind: Kind,
+    /// The header of a multi's reply does not tell its failure: its body is to be looked into.
+    pub multi: bool,
+}
+
+impl Asked {
+    pub const READ: Asked = Asked { kind: Kind::Read, multi: false };
+    pub const WRITE: Asked = Asked { kind: Kind::Write, multi: false };
 }
 
 /// A small generator of random numbers (xorshift64*): the choice of keys must cost next to nothing.
@@ -26,6 +41,19 @@ impl Rng {
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// A number below `bound`, which must fit 32 bits.
+    #[inline]
+    pub fn below(&mut self, bound: u64) -> u64 {
+        debug_assert!(bound <= 1 << 32);
+        ((self.next() >> 32) * bound) >> 32
+    }
+
+    /// A number from `min` to `max`, both included.
+    #[inline]
+    pub fn within(&mut self, min: u64, max: u64) -> u64 {
+        min + self.below(max - min + 1)
     }
 }
 
@@ -76,7 +104,48 @@ impl Table {
 const PLACEHOLDER: &[u8; 16] = b"################";
 
 /// A workload, ready to be sent.
-pub struct Plan {
+pub enum Plan {
+    Templates(Templates),
+    Mix(Mix),
+}
+
+impl Plan {
+    /// The longest request, in bytes: what one outstanding request may need in a buffer.
+    pub fn request_bytes_max(&self) -> usize {
+        match self {
+            Plan::Templates(templates) => templates.request_bytes_max(),
+            Plan::Mix(mix) => mix.request_bytes_max(),
+        }
+    }
+
+    /// How requests that could never be sent are counted: as what most of the workload is.
+    pub fn usual_kind(&self) -> Kind {
+        match self {
+            Plan::Templates(templates) => templates.usual_kind(),
+            Plan::Mix(mix) => mix.usual_kind(),
+        }
+    }
+
+    /// What a connection keeps for itself, the `number`th of the run.
+    pub fn own(&self, number: u32) -> Own {
+        match self {
+            Plan::Templates(_) => Own::new(number),
+            Plan::Mix(mix) => mix.own(number),
+        }
+    }
+
+    /// Appends the next request of a connection and says what it was.
+    #[inline]
+    pub fn next(&self, rng: &mut Rng, own: &mut Own, xid: i32, out: &mut Vec<u8>) -> Asked {
+        match self {
+            Plan::Templates(templates) => templates.next(rng, own.conn, own.step, xid, out),
+            Plan::Mix(mix) => mix.next(rng, own, xid, out),
+        }
+    }
+}
+
+/// A workload of requests that differ in their key alone.
+pub struct Templates {
     workload: Workload,
     reads: Table,
     writes: Table,
@@ -97,8 +166,8 @@ pub fn key_path(root: &str, key: usize) -> String {
     format!("{root}/k{key:07}")
 }
 
-impl Plan {
-    pub fn new(args: &BenchArgs, root: &str) -> Self {
+impl Templates {
+    pub fn new(args: &BenchArgs, root: &str) -> Templates {
         let (keys, data) = (args.keys, value(args.value_bytes));
         let path = |key: usize| key_path(root, key);
         let fresh = |key: usize| format!("{}/{}", path(key), std::str::from_utf8(PLACEHOLDER).expect("ASCII"));
@@ -122,48 +191,53 @@ impl Plan {
             _ => Table::default(),
         };
         let write_below = ((1u64 << 32) as f64 / (args.read_ratio + 1.0)) as u64;
-        Plan { workload: args.workload, reads, writes, deletes, write_below, keys }
+        Templates { workload: args.workload, reads, writes, deletes, write_below, keys }
     }
 
-    /// Is a reply's body to be looked into, because its header does not tell a failure?
-    pub fn is_multi(&self) -> bool {
-        self.workload == Workload::Multi
-    }
-
-    /// The longest request, in bytes: what one outstanding request may need in a buffer.
-    pub fn request_bytes_max(&self) -> usize {
+    fn request_bytes_max(&self) -> usize {
         self.reads.stride.max(self.writes.stride).max(self.deletes.stride)
     }
 
-    /// Appends the next request of connection `conn`, its `step`th, and says what it was.
+    fn usual_kind(&self) -> Kind {
+        match self.workload {
+            Workload::Read | Workload::Exists | Workload::List | Workload::Mixed => Kind::Read,
+            _ => Kind::Write,
+        }
+    }
+
     #[inline]
-    pub fn next(&self, rng: &mut Rng, conn: u32, step: u64, xid: i32, out: &mut Vec<u8>) -> Kind {
+    fn next(&self, rng: &mut Rng, conn: u32, step: u64, xid: i32, out: &mut Vec<u8>) -> Asked {
         let random = rng.next();
         let key = (((random >> 32) * self.keys as u64) >> 32) as usize;
         let name = |step: u64| (u64::from(conn) << 44) | step;
         match self.workload {
             Workload::Read | Workload::Exists | Workload::List => {
                 self.reads.copy(key, xid, out);
-                Kind::Read
+                Asked::READ
             }
             Workload::Mixed if (random & 0xffff_ffff) >= self.write_below => {
                 self.reads.copy(key, xid, out);
-                Kind::Read
+                Asked::READ
             }
-            Workload::Mixed | Workload::Write | Workload::Multi => {
+            Workload::Multi => {
                 self.writes.copy(key, xid, out);
-                Kind::Write
+                Asked { multi: true, ..Asked::WRITE }
             }
             Workload::Create => {
                 self.writes.copy_new_path(key, xid, name(step), out);
-                Kind::Write
+                Asked::WRITE
             }
             // A connection's requests are served in order, so the delete always finds what was created.
             Workload::Churn => {
                 let home = conn as usize % self.keys;
                 let table = if step.is_multiple_of(2) { &self.writes } else { &self.deletes };
                 table.copy_new_path(home, xid, name(step / 2), out);
-                Kind::Write
+                Asked::WRITE
+            }
+            // Mixed and Write. The published mixes never come here: they are no templates.
+            _ => {
+                self.writes.copy(key, xid, out);
+                Asked::WRITE
             }
         }
     }

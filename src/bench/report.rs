@@ -30,10 +30,10 @@ fn load_json(args: &BenchArgs, outcome: &Outcome) -> Value {
     let errors: serde_json::Map<String, Value> =
         tally.errors.iter().map(|(code, n)| (format!("{} ({code})", wire::error_name(*code)), (*n).into())).collect();
     let mut value = json!({
-        "server": args.server,
-        "workload": format!("{:?}", args.workload).to_lowercase(),
-        "connections": args.connections,
-        "outstanding": args.outstanding,
+        "server": args.server(),
+        "workload": args.workload_name(),
+        "connections": args.connections(),
+        "outstanding": args.outstanding(),
         "threads": args.threads,
         "keys": args.keys,
         "value_bytes": args.value_bytes,
@@ -49,6 +49,14 @@ fn load_json(args: &BenchArgs, outcome: &Outcome) -> Value {
         "unsent": tally.unsent,
         "generator_cpu": outcome.own_cpu,
     });
+    if let Some(beside) = &outcome.beside {
+        value["beside"] = json!({
+            "what": beside.what,
+            "times": beside.times,
+            "slowest_ms": beside.slowest.as_secs_f64() * 1e3,
+            "cpu": beside.cpu,
+        });
+    }
     if let Some((cpu, resident)) = outcome.server {
         value["server_cpu"] = cpu.into();
         value["server_cpu_s_per_million"] = (cpu / per_s * 1e6).into();
@@ -67,15 +75,16 @@ pub fn print_load(args: &BenchArgs, outcome: &Outcome) {
     println!(
         "{} on {}: {} connections x {} outstanding, {:.1} s",
         value["workload"].as_str().unwrap_or_default(),
-        args.server,
-        args.connections,
-        args.outstanding,
+        args.server(),
+        args.connections(),
+        args.outstanding(),
         outcome.seconds
     );
     println!("  {:>12.0} operations/s", number("ops_per_s"));
-    for name in ["reads", "writes"] {
+    for name in ["reads", "writes", "all"] {
         let part = &value[name];
-        if part["count"].as_u64() == Some(0) {
+        let one_sided = outcome.tally.count.contains(&0);
+        if part["count"].as_u64() == Some(0) || (name == "all" && one_sided) {
             continue;
         }
         print!("  {name:<7}{:>10.0}/s ", part["per_s"].as_f64().unwrap_or_default());
@@ -96,6 +105,15 @@ pub fn print_load(args: &BenchArgs, outcome: &Outcome) {
     println!("  generator {:.0} % of a CPU", outcome.own_cpu * 100.0);
     if outcome.own_cpu > 0.95 * args.threads as f64 {
         println!("  the generator was busy all the time: the server may be faster than this");
+    }
+    if let Some(beside) = &outcome.beside {
+        println!(
+            "  beside  {}, {} times, the slowest {}, {:.0} % of a CPU",
+            beside.what,
+            beside.times,
+            human_micros(beside.slowest.as_secs_f64() * 1e6),
+            beside.cpu * 100.0
+        );
     }
     if outcome.tally.unsent > 0 {
         println!("  the server did not keep up: {} requests were due and could not be sent", outcome.tally.unsent);

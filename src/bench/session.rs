@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use super::wire;
 
 /// How long a single answer may take before the server is given up.
@@ -32,6 +34,9 @@ pub fn resolve(servers: &str) -> Result<Vec<SocketAddr>, String> {
         .collect()
 }
 
+/// Connections from one loopback address, which has some 28,000 ports to connect from.
+const CONNECTIONS_PER_SOURCE: usize = 20_000;
+
 /// A connection whose handshake is done.
 pub struct Opened {
     pub stream: TcpStream,
@@ -39,45 +44,87 @@ pub struct Opened {
     pub timeout_ms: u32,
 }
 
-/// Opens `count` sessions, spread over `servers`, many handshakes at a time.
+/// Opens `count` sessions, spread over `servers`, many handshakes at a time. Those that are open already are kept
+/// alive meanwhile.
 pub fn open_many(
     servers: &[SocketAddr],
     count: usize,
     timeout_ms: u32,
     mut progress: impl FnMut(usize),
 ) -> Result<Vec<Opened>, String> {
-    let mut all = Vec::with_capacity(count);
+    let mut all: Vec<Opened> = Vec::with_capacity(count);
+    let mut pinged = Instant::now();
     while all.len() < count {
-        let batch = HANDSHAKES.min(count - all.len());
-        let mut streams = Vec::with_capacity(batch);
-        for number in 0..batch {
-            let server = servers[(all.len() + number) % servers.len()];
-            let stream = greet(server, timeout_ms, ANSWER_TIMEOUT)
-                .map_err(|e| format!("connection {}: {e}", all.len() + number + 1))?;
-            streams.push((server, stream));
-        }
-        for (server, stream) in streams {
-            all.push(take_greeting(server, stream)?);
+        all.extend(open_batch(servers, all.len(), HANDSHAKES.min(count - all.len()), timeout_ms)?);
+        if pinged.elapsed() >= Duration::from_millis(u64::from(all[0].timeout_ms) / 4) {
+            pinged = Instant::now();
+            ping_all(&all)?;
         }
         progress(all.len());
     }
     Ok(all)
 }
 
-fn open_one(server: SocketAddr, timeout_ms: u32, patience: Duration) -> Result<Opened, String> {
-    take_greeting(server, greet(server, timeout_ms, patience)?)
+/// Opens `count` sessions at once. `first` is the number of the first among all of the run.
+pub fn open_batch(servers: &[SocketAddr], first: usize, count: usize, timeout_ms: u32) -> Result<Vec<Opened>, String> {
+    let mut streams = Vec::with_capacity(count);
+    for number in first..first + count {
+        let server = servers[number % servers.len()];
+        let stream =
+            greet(server, number, timeout_ms, ANSWER_TIMEOUT).map_err(|e| format!("connection {}: {e}", number + 1))?;
+        streams.push((server, stream));
+    }
+    streams.into_iter().map(|(server, stream)| take_greeting(server, stream)).collect()
 }
 
-/// Connects and sends the handshake. `patience` holds for connecting and for every later answer.
-fn greet(server: SocketAddr, timeout_ms: u32, patience: Duration) -> Result<TcpStream, String> {
-    let stream =
-        TcpStream::connect_timeout(&server, patience).map_err(|e| format!("cannot connect to {server}: {e}"))?;
+fn ping_all(sessions: &[Opened]) -> Result<(), String> {
+    let mut ping = Vec::new();
+    wire::header_only(&mut ping, wire::XID_PING, wire::op::PING);
+    for session in sessions {
+        (&session.stream).write_all(&ping).map_err(|e| format!("lost a connection: {e}"))?;
+    }
+    Ok(())
+}
+
+/// Ends sessions that have asked nothing, all at once, as clients do.
+pub fn close_all(sessions: Vec<Opened>) -> Result<(), String> {
+    let mut close = Vec::new();
+    wire::header_only(&mut close, 1, wire::op::CLOSE_SESSION);
+    for session in &sessions {
+        (&session.stream).write_all(&close).map_err(|e| format!("lost a connection: {e}"))?;
+    }
+    for session in &sessions {
+        read_frame(&session.stream).map_err(|e| format!("closeSession: {e}"))?;
+    }
+    Ok(())
+}
+
+fn open_one(server: SocketAddr, timeout_ms: u32, patience: Duration) -> Result<Opened, String> {
+    take_greeting(server, greet(server, 0, timeout_ms, patience)?)
+}
+
+/// Connects and sends the handshake. `patience` holds for connecting and for every later answer; `number` is the
+/// connection's among all of the run.
+fn greet(server: SocketAddr, number: usize, timeout_ms: u32, patience: Duration) -> Result<TcpStream, String> {
+    let stream = connect(server, number, patience).map_err(|e| format!("cannot connect to {server}: {e}"))?;
     stream.set_nodelay(true).map_err(|e| e.to_string())?;
     stream.set_read_timeout(Some(patience)).map_err(|e| e.to_string())?;
     let mut request = Vec::new();
     wire::connect_request(&mut request, timeout_ms as i32);
     (&stream).write_all(&request).map_err(|e| format!("handshake with {server}: {e}"))?;
     Ok(stream)
+}
+
+/// Connects; to a server on this machine from 127.0.0.2 and so on where one address has not enough ports.
+fn connect(server: SocketAddr, number: usize, patience: Duration) -> std::io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(server), Type::STREAM, None)?;
+    let source = number / CONNECTIONS_PER_SOURCE;
+    if source > 0 && server.is_ipv4() && server.ip().is_loopback() {
+        // Below a million connections this stays far from the end of the last byte.
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1 + source as u8], 0)).into())?;
+    }
+    socket.connect_timeout(&server.into(), patience)?;
+    Ok(socket.into())
 }
 
 /// Takes the server's half of the handshake (ZK: ConnectResponse).
@@ -118,8 +165,12 @@ pub struct Session {
 
 impl Session {
     pub fn open(servers: &[SocketAddr], timeout_ms: u32) -> Result<Session, String> {
-        let opened = open_one(servers[0], timeout_ms, ANSWER_TIMEOUT)?;
-        Ok(Session { stream: opened.stream, xid: 0, inbuf: Vec::new() })
+        open_one(servers[0], timeout_ms, ANSWER_TIMEOUT).map(Session::over)
+    }
+
+    /// Goes on with a connection whose handshake is done.
+    pub fn over(opened: Opened) -> Session {
+        Session { stream: opened.stream, xid: 0, inbuf: Vec::new() }
     }
 
     fn next_xid(&mut self) -> i32 {
@@ -226,28 +277,41 @@ impl Session {
 
     /// Removes `root` and all below it. A node that is gone already is no error.
     pub fn delete_tree(&mut self, root: &str, mut progress: impl FnMut(u64)) -> Result<(), String> {
-        let children = self.children(root)?;
         let mut removed = 0;
-        for child in &children {
-            let parent = format!("{root}/{child}");
-            let names = self.children(&parent)?;
-            self.delete_all(names.len() as u64, |number, xid, out| {
-                wire::delete(out, xid, &format!("{parent}/{}", names[number as usize]));
-            })?;
-            removed += names.len() as u64;
+        self.delete_below(root, &mut |count| {
+            removed += count;
             progress(removed);
-        }
-        self.delete_all(children.len() as u64, |number, xid, out| {
-            wire::delete(out, xid, &format!("{root}/{}", children[number as usize]));
         })?;
-        self.delete_all(1, |_, xid, out| wire::delete(out, xid, root))
+        self.delete_all(1, |_| root.to_string()).map(drop)
     }
 
-    fn delete_all(&mut self, count: u64, encode: impl FnMut(u64, i32, &mut Vec<u8>)) -> Result<(), String> {
-        self.pipeline(count, encode, |_, err, _| match err {
-            0 | -101 => Ok(()),
-            _ => Err(format!("delete: {}", wire::error_name(err))),
-        })
+    /// Most nodes are leaves: all are tried, and only those that turn out to have children are looked into.
+    fn delete_below(&mut self, parent: &str, progress: &mut impl FnMut(u64)) -> Result<(), String> {
+        let names = self.children(parent)?;
+        let parents = self.delete_all(names.len() as u64, |number| format!("{parent}/{}", names[number as usize]))?;
+        progress((names.len() - parents.len()) as u64);
+        for path in &parents {
+            self.delete_below(path, progress)?;
+        }
+        self.delete_all(parents.len() as u64, |number| parents[number as usize].clone()).map(drop)
+    }
+
+    /// Removes nodes; returns those that have children.
+    fn delete_all(&mut self, count: u64, path: impl Fn(u64) -> String) -> Result<Vec<String>, String> {
+        let mut parents = Vec::new();
+        self.pipeline(
+            count,
+            |number, xid, out| wire::delete(out, xid, &path(number)),
+            |number, err, _| match err {
+                0 | -101 => Ok(()),
+                -111 => {
+                    parents.push(path(number));
+                    Ok(())
+                }
+                _ => Err(format!("delete {}: {}", path(number), wire::error_name(err))),
+            },
+        )?;
+        Ok(parents)
     }
 
     /// Ends the session as a client does, so that the server need not wait for its timeout.
@@ -294,7 +358,7 @@ pub fn wait_until_served(server: SocketAddr, patience: Duration) -> Result<Durat
     let start = Instant::now();
     loop {
         let attempt = open_one(server, 10_000, ATTEMPT_TIMEOUT).and_then(|opened| {
-            let mut session = Session { stream: opened.stream, xid: 0, inbuf: Vec::new() };
+            let mut session = Session::over(opened);
             let (err, _) = session.call(|xid, out| wire::read(out, xid, wire::op::GET_DATA, "/", false))?;
             let took = start.elapsed();
             session.close()?;

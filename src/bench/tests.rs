@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 
+use super::args::parse_duration;
 use super::mirror::{Fault, Mirror};
 use super::*;
+
+const ROOT: &str = "/bench-test";
 
 #[derive(Parser)]
 struct Cli {
@@ -17,7 +20,7 @@ fn args(mirror: &Mirror, more: &[&str]) -> BenchArgs {
     let server = mirror.address().to_string();
     let common = ["bench", "--server", &server, "--quiet", "--warmup", "50ms", "--duration", "200ms"];
     let mut args = Cli::parse_from(common.into_iter().chain(more.iter().copied())).bench;
-    args.connections = 4;
+    args.connections = Some(4);
     args
 }
 
@@ -25,12 +28,13 @@ fn outcome(fault: Fault, more: &[&str]) -> Result<load::Outcome, String> {
     let mirror = Mirror::start(None, 100, fault)?;
     let args = args(&mirror, more);
     args.check()?;
-    load::run(&args, "/bench-test")
+    load::run(&args, ROOT, Plan::Templates(Templates::new(&args, ROOT)))
 }
 
 #[test]
 fn every_workload_runs_without_an_error() {
-    for workload in ["read", "write", "mixed", "create", "churn", "list", "exists", "multi"] {
+    for workload in Workload::value_variants() {
+        let workload = &workload.to_possible_value().unwrap().get_name().to_string();
         let mirror = Mirror::start(None, 100, Fault::None).unwrap();
         run(args(&mirror, &["--workload", workload, "--keys", "10", "-k", "7", "--json"])).unwrap();
     }
@@ -93,12 +97,25 @@ fn an_open_loop_keeps_its_rate() {
 fn an_open_loop_charges_a_stall_to_every_request_that_was_due() {
     let mirror = Mirror::start(None, 100, Fault::Stall(30, 400)).unwrap();
     let mut args = args(&mirror, &["--workload", "read", "--rate", "1000"]);
-    args.connections = 1;
-    args.duration = Duration::from_millis(1500);
-    let tally = load::run(&args, "/bench-test").unwrap().tally;
+    args.connections = Some(1);
+    args.duration = Some(Duration::from_millis(1500));
+    let tally = load::run(&args, ROOT, Plan::Templates(Templates::new(&args, ROOT))).unwrap().tally;
     // One request was slow, but about 400 were due meanwhile and waited 200 ms on average.
     assert!(tally.latency[0].value_at_quantile(0.9) > 100_000_000, "{}", tally.latency[0].value_at_quantile(0.9));
     assert!(tally.latency[0].count_between(50_000_000, 500_000_000) > 250);
+}
+
+#[test]
+fn every_disturbance_takes_its_turn_and_is_reported() {
+    let mirror = Mirror::start(None, 100, Fault::None).unwrap();
+    for beside in Beside::value_variants() {
+        let mut args = args(&mirror, &["--workload", "mixed", "--rate", "1000"]);
+        args.beside = Some(*beside);
+        let plan = Plan::Templates(Templates::new(&args, ROOT));
+        let done = load::run(&args, ROOT, plan).unwrap().beside.unwrap();
+        assert!(done.times >= 1, "{}", done.what);
+        assert!(done.slowest > Duration::ZERO);
+    }
 }
 
 #[test]

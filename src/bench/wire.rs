@@ -15,6 +15,7 @@ pub mod op {
     pub const GET_CHILDREN2: i32 = 12;
     pub const CHECK: i32 = 13;
     pub const MULTI: i32 = 14;
+    pub const MULTI_READ: i32 = 22;
     pub const CLOSE_SESSION: i32 = -11;
 }
 
@@ -78,6 +79,16 @@ impl<'a> FrameWriter<'a> {
         self.int(1).int(0x1f).buffer(b"world").buffer(b"anyone")
     }
 
+    /// One operation of a multi: its header (ZK: MultiHeader), then what it would be alone.
+    pub fn part(self, ask: &Ask<'_>) -> Self {
+        ask.write(self.int(ask.op()).flag(false).int(-1))
+    }
+
+    /// The header behind the last operation of a multi.
+    pub fn end_of_parts(self) -> Self {
+        self.int(-1).flag(true).int(-1)
+    }
+
     pub fn finish(self) {
         let length = i32::try_from(self.out.len() - self.start - 4).expect("frames are far below 2 GiB");
         self.out[self.start..self.start + 4].copy_from_slice(&length.to_be_bytes());
@@ -89,21 +100,73 @@ pub fn connect_request(out: &mut Vec<u8>, timeout_ms: i32) {
     FrameWriter::bare(out).int(0).long(0).int(timeout_ms).long(0).buffer(&[0; 16]).flag(false).finish();
 }
 
+/// An operation on a znode, alone or as a part of a multi.
+pub enum Ask<'a> {
+    Create {
+        path: &'a [u8],
+        data: &'a [u8],
+    },
+    Delete {
+        path: &'a [u8],
+    },
+    SetData {
+        path: &'a [u8],
+        data: &'a [u8],
+    },
+    Check {
+        path: &'a [u8],
+    },
+    /// exists, getData, getChildren, getChildren2: all encoded alike, but that inside a multi none has a watch flag
+    /// that counts.
+    Read {
+        op: i32,
+        path: &'a [u8],
+        watch: bool,
+    },
+}
+
+impl Ask<'_> {
+    pub fn op(&self) -> i32 {
+        match self {
+            Ask::Create { .. } => op::CREATE,
+            Ask::Delete { .. } => op::DELETE,
+            Ask::SetData { .. } => op::SET_DATA,
+            Ask::Check { .. } => op::CHECK,
+            Ask::Read { op, .. } => *op,
+        }
+    }
+
+    /// The operation's record; every version is "any".
+    fn write<'w>(&self, frame: FrameWriter<'w>) -> FrameWriter<'w> {
+        match *self {
+            Ask::Create { path, data } => frame.buffer(path).buffer(data).open_acl().int(0),
+            Ask::Delete { path } | Ask::Check { path } => frame.buffer(path).int(-1),
+            Ask::SetData { path, data } => frame.buffer(path).buffer(data).int(-1),
+            Ask::Read { path, watch, .. } => frame.buffer(path).flag(watch),
+        }
+    }
+
+    /// The operation as a request of its own.
+    pub fn request(&self, out: &mut Vec<u8>, xid: i32) {
+        self.write(FrameWriter::request(out, xid, self.op())).finish();
+    }
+}
+
 pub fn create(out: &mut Vec<u8>, xid: i32, path: &str, data: &[u8]) {
-    FrameWriter::request(out, xid, op::CREATE).buffer(path.as_bytes()).buffer(data).open_acl().int(0).finish();
+    Ask::Create { path: path.as_bytes(), data }.request(out, xid);
 }
 
 pub fn delete(out: &mut Vec<u8>, xid: i32, path: &str) {
-    FrameWriter::request(out, xid, op::DELETE).buffer(path.as_bytes()).int(-1).finish();
+    Ask::Delete { path: path.as_bytes() }.request(out, xid);
 }
 
 pub fn set_data(out: &mut Vec<u8>, xid: i32, path: &str, data: &[u8]) {
-    FrameWriter::request(out, xid, op::SET_DATA).buffer(path.as_bytes()).buffer(data).int(-1).finish();
+    Ask::SetData { path: path.as_bytes(), data }.request(out, xid);
 }
 
-/// A read of `path` by `op` (exists, getData, getChildren, getChildren2), which are all encoded alike.
+/// A read of `path` by `op`: exists, getData, getChildren, getChildren2.
 pub fn read(out: &mut Vec<u8>, xid: i32, op: i32, path: &str, watch: bool) {
-    FrameWriter::request(out, xid, op).buffer(path.as_bytes()).flag(watch).finish();
+    Ask::Read { op, path: path.as_bytes(), watch }.request(out, xid);
 }
 
 /// A request that is only a header: ping, closeSession.
@@ -114,20 +177,9 @@ pub fn header_only(out: &mut Vec<u8>, xid: i32, op: i32) {
 /// One setData on `set`, guarded by a check of `check`, as one multi.
 pub fn multi(out: &mut Vec<u8>, xid: i32, check: &str, set: &str, data: &[u8]) {
     FrameWriter::request(out, xid, op::MULTI)
-        .int(op::CHECK)
-        .flag(false)
-        .int(-1)
-        .buffer(check.as_bytes())
-        .int(-1)
-        .int(op::SET_DATA)
-        .flag(false)
-        .int(-1)
-        .buffer(set.as_bytes())
-        .buffer(data)
-        .int(-1)
-        .int(-1)
-        .flag(true)
-        .int(-1)
+        .part(&Ask::Check { path: check.as_bytes() })
+        .part(&Ask::SetData { path: set.as_bytes(), data })
+        .end_of_parts()
         .finish();
 }
 
