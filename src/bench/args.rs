@@ -101,6 +101,10 @@ A disturbance (--beside) begins with the window that counts and shares the proce
 snapshot is no disturbance that a client can ask for: provoke it by writing as much as snapCount, or see what
 the server offers.
 
+A watch belongs to its connection: --measure watchers needs as many connections as watchers. Above 20,000 to a
+server on this machine they come from 127.0.0.2 and so on, as many as files may be open (ulimit -n) on both
+sides; count with some 10 kB of kernel memory for each end of a connection.
+
 Connections are spread over all the servers; what goes through one connection alone (preparing, --measure
 load-znodes) goes to the first.
 
@@ -220,6 +224,10 @@ impl BenchArgs {
         let name = file.display();
         let text = std::fs::read_to_string(file).map_err(|e| format!("cannot read {name}: {e}"))?;
         keeper_bench::parse(&text).map(Some).map_err(|e| format!("{name}: {e}"))
+    }
+
+    pub fn is_mix(&self) -> bool {
+        self.keeper_bench.is_some() || clickhouse::spec(self.workload).is_some()
     }
 
     /// Takes over how a mix is meant to be run, where the command line does not say.

@@ -3,7 +3,8 @@
 //! Closed loop: every answer is followed by the next request on the same connection, and all that one read
 //! answered goes out again in one write. Open loop: requests are due at fixed times, whatever the server
 //! does, and latency counts from when a request was due, so that a stalled server cannot make its stall
-//! look like a single slow request (coordinated omission).
+//! look like a single slow request (coordinated omission). Whatever was due in the window counts, even if it is
+//! answered after it or was never sent.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use mio::{Events, Poll, Token};
 use super::beside::{Disturbance, Done};
 use super::conn::{Conn, READ_BYTES_MIN};
 use super::plan::{Plan, Rng};
-use super::tally::Tally;
+use super::tally::{Counted, Tally};
 use super::{BenchArgs, session, system};
 
 /// How long a server may keep silent with requests on their way before the run fails.
@@ -71,6 +72,7 @@ pub fn run(args: &BenchArgs, root: &str, plan: Plan) -> Result<Outcome, String> 
         conns[id % args.threads].push(conn);
     }
     let (begin, end) = (args.warmup().as_nanos() as u64, (args.warmup() + args.duration()).as_nanos() as u64);
+    let by = if args.rate.is_some() { Counted::ByDue } else { Counted::ByAnswer };
     let answered = Arc::new(AtomicU64::new(0));
     let stop = Arc::new(AtomicBool::new(false));
     let base = Instant::now();
@@ -92,7 +94,7 @@ pub fn run(args: &BenchArgs, root: &str, plan: Plan) -> Result<Outcome, String> 
             thread_id: Arc::default(),
         };
         thread_ids.push(task.thread_id.clone());
-        let mut tally = Tally::new(begin, end);
+        let mut tally = Tally::new(begin, end, by);
         threads.push(std::thread::spawn(move || drive(conns, &task, &mut tally).map(|()| tally)));
     }
     let window = (base + args.warmup(), base + args.warmup() + args.duration());
@@ -100,7 +102,7 @@ pub fn run(args: &BenchArgs, root: &str, plan: Plan) -> Result<Outcome, String> 
     let samples = supervise(args, base, &threads, &thread_ids, &answered);
     // Should this thread have failed (a wrong pid), the others need not go on.
     stop.store(samples.is_err(), Ordering::Relaxed);
-    let mut total = Tally::new(begin, end);
+    let mut total = Tally::new(begin, end, by);
     let tallies: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
     stop.store(true, Ordering::Relaxed);
     let beside = beside.map(JoinHandle::join);

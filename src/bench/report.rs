@@ -29,14 +29,16 @@ fn load_json(args: &BenchArgs, outcome: &Outcome) -> Value {
     all.add(&tally.latency[1]).expect("the same bounds");
     let errors: serde_json::Map<String, Value> =
         tally.errors.iter().map(|(code, n)| (format!("{} ({code})", wire::error_name(*code)), (*n).into())).collect();
+    // A mix has znodes and values of its own.
+    let plain = !args.is_mix();
     let mut value = json!({
         "server": args.server(),
         "workload": args.workload_name(),
         "connections": args.connections(),
         "outstanding": args.outstanding(),
         "threads": args.threads,
-        "keys": args.keys,
-        "value_bytes": args.value_bytes,
+        "keys": plain.then_some(args.keys),
+        "value_bytes": plain.then_some(args.value_bytes),
         "rate": args.rate,
         "seconds": outcome.seconds,
         "ops": count,

@@ -371,3 +371,20 @@ pub fn wait_until_served(server: SocketAddr, patience: Duration) -> Result<Durat
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_connections_than_one_address_has_ports_come_from_the_next() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = listener.local_addr().unwrap();
+        for (number, expected) in
+            [(0, "127.0.0.1"), (19_999, "127.0.0.1"), (20_000, "127.0.0.2"), (99_999, "127.0.0.5")]
+        {
+            let stream = connect(server, number, ANSWER_TIMEOUT).unwrap();
+            assert_eq!(stream.local_addr().unwrap().ip().to_string(), expected, "connection {number}");
+        }
+    }
+}

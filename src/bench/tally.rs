@@ -15,13 +15,23 @@ pub fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(LATENCY_MIN, LATENCY_MAX, 3).expect("bounds in order")
 }
 
+/// Which requests belong to the window.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Counted {
+    /// Those answered in it: what a server got done (closed loop).
+    ByAnswer,
+    /// Those due in it, however late they are answered: else the slow ones at its end would be missing (open loop).
+    ByDue,
+}
+
 /// Lives on: one load thread; merged at the end.
 pub struct Tally {
     /// The window that counts, in nanoseconds of the run's clock.
     begin: u64,
     end: u64,
+    by: Counted,
     pub latency: [Histogram<u64>; 2],
-    /// Requests answered within the window.
+    /// Requests that count.
     pub count: [u64; 2],
     /// Requests answered at all, for progress.
     pub total: u64,
@@ -34,10 +44,11 @@ pub struct Tally {
 }
 
 impl Tally {
-    pub fn new(begin: u64, end: u64) -> Self {
+    pub fn new(begin: u64, end: u64, by: Counted) -> Self {
         Tally {
             begin,
             end,
+            by,
             latency: [histogram(), histogram()],
             count: [0; 2],
             total: 0,
@@ -71,7 +82,8 @@ impl Tally {
 
     #[inline]
     fn record(&mut self, kind: Kind, (start, how_many): (u64, u64), now: u64) {
-        if how_many == 0 || now < self.begin || now >= self.end {
+        let moment = if self.by == Counted::ByAnswer { now } else { start };
+        if how_many == 0 || moment < self.begin || moment >= self.end {
             return;
         }
         self.count[kind as usize] += how_many;
@@ -112,7 +124,7 @@ mod tests {
 
     #[test]
     fn only_the_window_counts_and_runs_are_complete() {
-        let mut tally = Tally::new(1_000, 2_000);
+        let mut tally = Tally::new(1_000, 2_000, Counted::ByAnswer);
         tally.answered(Kind::Read, 100, 500);
         tally.settle(500);
         for _ in 0..5 {
@@ -128,5 +140,16 @@ mod tests {
         assert!(tally.latency[0].max().abs_diff(500) < 64, "within the histogram's resolution");
         assert_eq!(tally.latency[1].len(), 5);
         assert_eq!(tally.total, 13);
+    }
+
+    #[test]
+    fn an_open_loop_counts_what_was_due_in_the_window_however_late() {
+        let mut tally = Tally::new(1_000, 2_000, Counted::ByDue);
+        tally.answered(Kind::Read, 900, 1_500);
+        tally.answered(Kind::Read, 1_999, 900_000);
+        tally.answered(Kind::Read, 2_000, 900_000);
+        tally.settle(900_000);
+        assert_eq!(tally.count, [1, 0]);
+        assert!(tally.latency[0].max().abs_diff(898_001) < 1_000);
     }
 }

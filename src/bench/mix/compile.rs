@@ -12,8 +12,8 @@ pub struct Mix {
     /// What must be there before the first request, parents first.
     pub znodes: Vec<Znode>,
     pub(super) requests: Choice,
-    /// What each pool holds in the beginning; the connections share it out.
-    pub(super) pools: Vec<Vec<u32>>,
+    /// Sets of created znodes that requests take from; each connection has its own.
+    pub(super) pools: usize,
     /// Random values are cut out of this.
     pub(super) noise: Vec<u8>,
     pub(super) connections: usize,
@@ -27,7 +27,7 @@ pub(super) struct Choice {
     pub limits: Vec<u64>,
 }
 
-/// Paths to choose from: those that stay, and pools, whose znodes come and go.
+/// Paths to choose from: those of the setup, which stay, and pools, whose znodes come and go.
 pub(super) struct Paths {
     pub fixed: Vec<u32>,
     pub pools: Vec<usize>,
@@ -67,12 +67,12 @@ pub(super) enum Op {
 const VALUE_BYTES_MAX: u64 = 1 << 20;
 
 impl Mix {
-    /// `connections` are what share the znodes that come and go.
+    /// `connections` keeps the names apart that they give.
     pub fn new(spec: &Spec, root: &str, connections: usize) -> Result<Mix, String> {
         let mut compiler = Compiler {
             setup: Setup::new(root, &spec.setup, spec.seed),
             pools: HashMap::new(),
-            members: Vec::new(),
+            pool_count: 0,
             value_bytes_max: 0,
         };
         compiler.find_pools(&spec.requests);
@@ -82,7 +82,7 @@ impl Mix {
         let name_bytes_max = name_bytes_max(&spec.requests);
         Ok(Mix {
             requests,
-            pools: compiler.members,
+            pools: compiler.pool_count,
             noise: plan::value(compiler.value_bytes_max + (64 << 10)),
             connections,
             request_bytes_max: 64 + parts * (compiler.value_bytes_max + path_bytes_max + name_bytes_max + 96),
@@ -160,7 +160,7 @@ struct Compiler {
     setup: Setup,
     /// Sets that creates add to and somebody takes from.
     pools: HashMap<Source, usize>,
-    members: Vec<Vec<u32>>,
+    pool_count: usize,
     value_bytes_max: usize,
 }
 
@@ -177,10 +177,15 @@ impl Compiler {
             let Request::Create { under, tag, remove_factor, .. } = request else { continue };
             let Some(set) = output(under, tag.as_ref()) else { continue };
             if (*remove_factor > 0.0 || read.contains(&&set)) && !self.pools.contains_key(&set) {
-                self.pools.insert(set, self.members.len());
-                self.members.push(Vec::new());
+                let pool = self.new_pool();
+                self.pools.insert(set, pool);
             }
         }
+    }
+
+    fn new_pool(&mut self) -> usize {
+        self.pool_count += 1;
+        self.pool_count - 1
     }
 
     fn choice(&mut self, requests: &[Weighted], in_multi: bool) -> Result<Choice, String> {
@@ -202,10 +207,7 @@ impl Compiler {
             Request::Create { under, name_length, data, remove_factor, tag } => {
                 let pool = match output(under, tag.as_ref()) {
                     Some(set) => self.pools.get(&set).copied(),
-                    None if *remove_factor > 0.0 => {
-                        self.members.push(Vec::new());
-                        Some(self.members.len() - 1)
-                    }
+                    None if *remove_factor > 0.0 => Some(self.new_pool()),
                     None => None,
                 };
                 let under = self.paths(under)?;
@@ -256,13 +258,10 @@ impl Compiler {
         let mut paths = Paths { fixed: Vec::new(), pools: Vec::new() };
         for source in sources {
             let members = self.setup.members(source);
-            if let Some(pool) = self.pools.get(source) {
-                self.members[*pool] = members;
-                paths.pools.push(*pool);
-                continue;
-            }
+            let pool = self.pools.get(source).copied();
+            paths.pools.extend(pool);
             match source {
-                _ if !members.is_empty() => paths.fixed.extend(members),
+                _ if pool.is_some() || !members.is_empty() => paths.fixed.extend(members),
                 Source::ChildrenOf(path) => {
                     return Err(format!("`children_of: {path}`: the setup makes no children there"));
                 }

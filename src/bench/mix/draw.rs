@@ -1,7 +1,8 @@
 //! The next request of a connection.
 //!
-//! A connection deletes and reads only such of the znodes that come and go as it has created itself. Its requests
-//! are carried out in order, so what it remembers is always there, without waiting for any answer.
+//! Of the znodes that come and go, a connection reads and deletes those that it has created itself. Its requests
+//! are carried out in order, so what it remembers is always there, without waiting for any answer. The znodes of
+//! the setup stay, and all connections share them.
 
 use super::compile::{Choice, Data, Mix, Op, Paths};
 use super::setup::LETTERS;
@@ -17,6 +18,7 @@ pub struct Own {
     pub step: u64,
     /// Names it has given.
     named: u64,
+    /// What it has created and not deleted.
     pools: Vec<Vec<Place>>,
     /// The path of the request that is being written.
     path: Vec<u8>,
@@ -36,12 +38,9 @@ enum Place {
 }
 
 impl Mix {
-    /// What connection `conn` begins with: its share of what the pools hold.
+    /// What connection `conn` begins with: nothing created.
     pub fn own(&self, conn: u32) -> Own {
-        let share = |pool: &Vec<u32>| {
-            pool.iter().skip(conn as usize).step_by(self.connections).map(|number| Place::Setup(*number)).collect()
-        };
-        Own { pools: self.pools.iter().map(share).collect(), ..Own::new(conn) }
+        Own { pools: vec![Vec::new(); self.pools], ..Own::new(conn) }
     }
 
     /// Appends the next request of a connection and says what it was.
