@@ -66,8 +66,8 @@ pub enum Measure {
     IdleSessions,
     /// Time from sending a setData until all --connections watchers of the znode were told
     Watchers,
-    /// Sets --count data watches from --connections sessions, each on every one of the znodes; resident bytes per
-    /// watch (needs --server-pid)
+    /// Resident bytes of the server per data watch: --count of them, set by --connections sessions that each watch
+    /// all of the same znodes (needs --server-pid, and a server just started, which has no memory to use again)
     Watches,
     /// Creates --count znodes two levels deep and reports the server's memory per znode
     LoadZnodes,

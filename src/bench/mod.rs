@@ -52,7 +52,8 @@ pub fn run(mut args: BenchArgs) -> Result<(), String> {
     }
     args.check()?;
     // Connections, those of a disturbance, housekeeping, epoll, standard streams.
-    system::raise_file_limit((args.connections() + beside::CONNECTIONS_MAX) as u64 + 64)?;
+    let beside = if args.beside.is_some() { beside::CONNECTIONS_MAX } else { 0 };
+    system::raise_file_limit((args.connections() + beside) as u64 + 64)?;
     if let Some(cpu) = args.cpus()?.first()
         && !matches!(args.measure, None | Some(Measure::Generator))
     {

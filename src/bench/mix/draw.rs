@@ -44,6 +44,8 @@ impl Mix {
     }
 
     /// Appends the next request of a connection and says what it was.
+    // Apart, so that the plain workloads' path, of which this is the other branch, stays small.
+    #[inline(never)]
     pub fn next(&self, rng: &mut Rng, own: &mut Own, xid: i32, out: &mut Vec<u8>) -> Asked {
         // A pool is empty only until its create was chosen, and a create can always be asked.
         let chosen = self.requests.draw(rng, own).expect("a request that can be asked");
