@@ -265,7 +265,10 @@ mod tests {
         covered.iter().for_each(|(segment, through)| recovery.covered(*segment, *through));
         let mut replayed = Vec::new();
         for segment in &segments[covered.len()..] {
-            let replay = |zxid: Zxid, _: &[u8]| Ok(replayed.push(zxid.0));
+            let replay = |zxid: Zxid, _: &[u8]| {
+                replayed.push(zxid.0);
+                Ok(())
+            };
             recovery.segment(*segment, &disk.0.files[segment], replay).unwrap();
         }
         let position = recovery.finish().unwrap();

@@ -6,7 +6,8 @@
 //! and nothing else: we come back to it when the kernel reports room.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Shutdown, TcpStream};
+use std::io;
+use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -346,11 +347,10 @@ pub fn abort(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// The options every client socket gets.
-pub fn prepare(stream: &TcpStream, keepalive: bool) {
+/// The options every client socket gets: what a listener accepts inherits them (tcp(7), socket(7)).
+pub fn prepare(listener: &TcpListener, keepalive: bool) -> io::Result<()> {
+    let socket = SockRef::from(listener);
     // Replies are written whole; waiting for more of them to share a segment only delays the client.
-    let _ = stream.set_nodelay(true);
-    if keepalive {
-        let _ = SockRef::from(stream).set_keepalive(true);
-    }
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(keepalive)
 }
