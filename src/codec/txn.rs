@@ -302,6 +302,16 @@ pub struct Entry<'a> {
     pub digest: Option<TxnDigest>,
 }
 
+/// Whether an encoded entry says that it creates a znode, by its number alone. One multi may create many, and says no.
+pub fn is_create(payload: &[u8]) -> bool {
+    const CODE_AT: usize = 28;
+    let code = payload
+        .get(CODE_AT..)
+        .and_then(|rest| rest.first_chunk())
+        .and_then(|code| OpCode::from_i32(i32::from_be_bytes(*code)));
+    matches!(code, Some(OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl))
+}
+
 /// Decodes a log entry's payload. The digest is there if bytes are left for it behind the body.
 ///
 /// Errors: [`Malformed`] for types no reader knows; a log that holds one cannot be loaded by anybody.

@@ -11,7 +11,7 @@ use std::io;
 use super::{BootError, BootMedia, Settings};
 use crate::base::{SessionId, Zxid};
 use crate::codec::txn::{self, DIGEST_VERSION, Txn};
-use crate::journal::{JournalPosition, Recovery, SegmentId, Walk};
+use crate::journal::{self, JournalPosition, Recovery, SegmentId, Walk};
 use crate::mail::Changes;
 use crate::session::HighestIds;
 use crate::snapshot::{self, Loaded, SnapshotError};
@@ -157,13 +157,16 @@ pub(super) fn rebuild(
     let covered = covered(media, &inventory.segments, state.zxid, journal);
     covered.iter().for_each(|(segment, through)| recovery.covered(*segment, *through));
     let mut bytes = Vec::new();
-    for segment in &inventory.segments[covered.len()..] {
+    let read = &inventory.segments[covered.len()..];
+    for (number, segment) in read.iter().enumerate() {
         match media.read_segment(*segment, &mut bytes) {
             Ok(()) => {}
             // Of a running server: deleted or made into another since. It had nothing of this history.
             Err(error) if through.is_some() && error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(BootError::io(error)),
         }
+        let creations = journal::glance(*segment, &bytes).filter(|record| txn::is_create(record)).count();
+        state.tree.expect(creations * (read.len() - number)); // The next ones are likely to be like this one.
         let replay = |zxid, record: &[u8]| {
             if zxid > last {
                 return Ok(());

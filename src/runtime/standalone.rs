@@ -167,6 +167,9 @@ impl BootMedia for Timed<'_> {
         }
         self.dirs.read_segment(segment, bytes)
     }
+    fn read_segment_at(&self, segment: SegmentId, offset: u64, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+        self.dirs.read_segment_at(segment, offset, length, bytes)
+    }
     fn epochs(&self) -> io::Result<Epochs> {
         BootMedia::epochs(self.dirs)
     }

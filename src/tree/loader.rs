@@ -118,6 +118,12 @@ impl Tree {
         }
     }
 
+    /// Many creations are about to be replayed: makes room for them at once, because a name table that grows looks at every
+    /// znode it names. Not for more than four times as many znodes as there are; smaller tables grow cheaply.
+    pub fn expect(&mut self, creations: usize) {
+        self.names.reserve(&self.slab, creations.min(4 * self.slab.live()));
+    }
+
     /// The digest counted from nothing, to check the one that `apply` maintains.
     pub fn digest_from_scratch(&self) -> i64 {
         let live = (0..self.slab.end()).map(|slot| self.slab.at(slot));

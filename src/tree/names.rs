@@ -95,6 +95,13 @@ impl Names {
         self.parts[hash.part()].insert_unique(hash.0, slot, rehash);
     }
 
+    /// Makes room for so many more, so that no table grows on the way there.
+    pub fn reserve(&mut self, slab: &Slab, more: usize) {
+        for part in &mut self.parts {
+            part.reserve(more.div_ceil(PARTS), |slot| PathHash::of(slab.at(*slot).znode().path_bytes()).0);
+        }
+    }
+
     pub fn remove(&mut self, hash: PathHash, slot: u32) {
         let entry = self.parts[hash.part()].find_entry(hash.0, |other| *other == slot);
         entry.expect("a slot in use is named").remove();
