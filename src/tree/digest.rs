@@ -2,7 +2,7 @@
 
 use crc32fast::Hasher;
 
-use super::znode::Znode;
+use super::znode::{Meta, Znode};
 use crate::base::Zxid;
 
 /// The CRC over a znode's path and data, ready for the part that moves without a new version.
@@ -25,11 +25,12 @@ impl Stem {
     pub fn with(&self, node: &Znode, pzxid: Zxid, cversion: i32) -> i64 {
         let Some(mut hasher) = self.0.clone() else { return 0 };
         let mut tail = [0u8; 60];
-        let longs = [node.czxid().0, node.mzxid().0, pzxid.0, node.ctime().0, node.mtime().0].map(i64::to_be_bytes);
+        let Meta { czxid, mzxid, ctime, mtime, owner, version, aversion, .. } = node.meta();
+        let longs = [czxid.0, mzxid.0, pzxid.0, ctime.0, mtime.0].map(i64::to_be_bytes);
         tail[..40].copy_from_slice(longs.as_flattened());
-        let ints = [node.version(), cversion, node.aversion()].map(i32::to_be_bytes);
+        let ints = [version, cversion, aversion].map(i32::to_be_bytes);
         tail[40..52].copy_from_slice(ints.as_flattened());
-        tail[52..].copy_from_slice(&node.owner().to_be_bytes());
+        tail[52..].copy_from_slice(&owner.to_be_bytes());
         hasher.update(&tail);
         i64::from(hasher.finalize())
     }

@@ -74,6 +74,7 @@ impl Later {
         bytes
     }
 
+    #[inline]
     fn of_bytes(bytes: &[u8; LATER_BYTES]) -> Later {
         let eight = |at: usize| i64::from_ne_bytes(*bytes[at..].first_chunk().expect("eight bytes"));
         let four = |at: usize| i32::from_ne_bytes(*bytes[at..].first_chunk().expect("four bytes"));

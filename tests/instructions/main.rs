@@ -27,9 +27,9 @@ use std::process::ExitCode;
 
 use expected::Recorded;
 
-/// How much more than recorded an operation may take: well above what a tree of another shape or a stack at another
-/// address makes of the same code, which is below a hundredth.
-const TOLERANCE: f64 = 0.03;
+/// How much more than recorded an operation may take: above what the compiler makes of the same code when something elsewhere in the
+/// crate changes (4 % was seen), and well above what a tree of another shape or a stack at another address makes, a hundredth.
+const TOLERANCE: f64 = 0.05;
 
 fn main() -> ExitCode {
     if meter::is_counted() {
