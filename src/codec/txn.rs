@@ -302,14 +302,16 @@ pub struct Entry<'a> {
     pub digest: Option<TxnDigest>,
 }
 
-/// Whether an encoded entry says that it creates a znode, by its number alone. One multi may create many, and says no.
-pub fn is_create(payload: &[u8]) -> bool {
-    const CODE_AT: usize = 28;
-    let code = payload
-        .get(CODE_AT..)
-        .and_then(|rest| rest.first_chunk())
-        .and_then(|code| OpCode::from_i32(i32::from_be_bytes(*code)));
-    matches!(code, Some(OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl))
+/// By how many an encoded entry changes the number of znodes, by its type alone: an estimate, to which multis and sessions that end
+/// with ephemerals do not contribute.
+pub fn births(payload: &[u8]) -> i64 {
+    const TYPE_AT: usize = 28;
+    let op = payload.get(TYPE_AT..).and_then(|rest| rest.first_chunk()).map(|code| i32::from_be_bytes(*code));
+    match op.and_then(OpCode::from_i32) {
+        Some(OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl) => 1,
+        Some(OpCode::Delete | OpCode::DeleteContainer) => -1,
+        _ => 0,
+    }
 }
 
 /// Decodes a log entry's payload. The digest is there if bytes are left for it behind the body.

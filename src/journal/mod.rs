@@ -19,7 +19,7 @@ pub mod written;
 
 use crate::base::Zxid;
 
-pub use recover::{Damage, JournalPosition, Recovery, SegmentSpan, glance};
+pub use recover::{Damage, JournalPosition, Recovery, SegmentSpan, glance, identity_in};
 pub use walk::{ReadSegment, Walk, Walked};
 pub use writer::{Journal, JournalStats};
 

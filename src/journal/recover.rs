@@ -316,6 +316,11 @@ impl Recovery {
     }
 }
 
+/// Which journal a segment file says it belongs to, if its front says that it is this segment at all.
+pub fn identity_in(id: SegmentId, front: &[u8]) -> Option<u64> {
+    Header::read(front).filter(|header| header.segment() == id).map(|header| header.journal.get())
+}
+
 /// The bodies of the records that a segment file seems to hold, before anything of them is checked: for estimates.
 pub fn glance(id: SegmentId, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut offset = 0;

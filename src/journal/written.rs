@@ -16,7 +16,12 @@ const ZXID_AT: usize = 12;
 impl Written {
     /// An empty one behind a history that ends at `start`.
     pub fn behind(start: Zxid, segment_bytes: u64) -> Written {
-        let journal = Journal::with_small_segments(JournalPosition::fresh(7, start), segment_bytes);
+        Written::with_identity(7, start, segment_bytes)
+    }
+
+    /// As [`Written::behind`], the journal of that identity.
+    pub fn with_identity(identity: u64, start: Zxid, segment_bytes: u64) -> Written {
+        let journal = Journal::with_small_segments(JournalPosition::fresh(identity, start), segment_bytes);
         Written { journal, files: BTreeMap::new() }
     }
 

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::{BootError, BootMedia, Settings};
-use crate::base::{SessionId, Zxid};
+use crate::base::{SessionId, Zxid, limits};
 use crate::codec::txn::{self, DIGEST_VERSION, Txn};
 use crate::journal::{self, JournalPosition, Recovery, SegmentId, Walk};
 use crate::mail::Changes;
@@ -154,7 +154,7 @@ pub(super) fn rebuild(
         None => (State::empty(rules), 0),
     };
     let mut recovery = Recovery::of_history(state.zxid, inventory.floor, journal, fresh_journal.max(1));
-    let covered = covered(media, &inventory.segments, state.zxid, journal);
+    let covered = covered(media, inventory, state.zxid, journal);
     covered.iter().for_each(|(segment, through)| recovery.covered(*segment, *through));
     let mut bytes = Vec::new();
     let read = &inventory.segments[covered.len()..];
@@ -165,8 +165,9 @@ pub(super) fn rebuild(
             Err(error) if through.is_some() && error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(BootError::io(error)),
         }
-        let creations = journal::glance(*segment, &bytes).filter(|record| txn::is_create(record)).count();
-        state.tree.expect(creations * (read.len() - number)); // The next ones are likely to be like this one.
+        let births: i64 = journal::glance(*segment, &bytes).map(txn::births).sum();
+        // The next ones are likely to be like this one.
+        state.tree.expect(usize::try_from(births).unwrap_or(0) * (read.len() - number));
         let replay = |zxid, record: &[u8]| {
             if zxid > last {
                 return Ok(());
@@ -177,28 +178,36 @@ pub(super) fn rebuild(
         };
         recovery.segment(*segment, &bytes, replay).map_err(BootError::Damage)?;
     }
+    state.tree.expect_no_more();
     let position = recovery.finish().map_err(BootError::Damage)?;
     Ok(Rebuilt { state, position })
 }
 
 /// The segments, oldest first, that need not be read because a later one begins with something the snapshot has: with
 /// many of them kept, a start would take as long as it takes to read them all. Each with a zxid that it holds nothing
-/// newer than.
-fn covered(media: &dyn BootMedia, segments: &[SegmentId], snapshot: Zxid, journal: u64) -> Vec<(SegmentId, Zxid)> {
-    let beginning = |segment: SegmentId| {
-        let mut read = |segment, offset, bytes, into: &mut Vec<u8>| media.read_segment_at(segment, offset, bytes, into);
-        let mut walk = Walk::new(journal, vec![segment]);
-        walk.next(&mut read).ok().flatten().map(|batch| batch.starts_after())
-    };
-    // The names of the newest may have been given to files that are still empty, or of another journal's past.
+/// newer than. None if a file of another journal is among them: the reading that follows names it.
+fn covered(media: &dyn BootMedia, inventory: &Inventory, snapshot: Zxid, journal: u64) -> Vec<(SegmentId, Zxid)> {
+    let mut read = |segment, offset, bytes, into: &mut Vec<u8>| media.read_segment_at(segment, offset, bytes, into);
+    // The names of the newest may have been given to files that are still empty, or full of another segment's past.
     let mut through = None;
     let mut covered = Vec::new();
-    for segment in segments.iter().rev() {
+    for segment in inventory.segments.iter().rev() {
         covered.extend(through.map(|through| (*segment, through)));
-        through = beginning(*segment).filter(|start| *start <= snapshot).or(through);
+        match Walk::new(journal, vec![*segment]).next(&mut read) {
+            Ok(Some(batch)) if batch.starts_after() <= snapshot => through = Some(batch.starts_after()),
+            Ok(None) if *segment >= inventory.floor && is_foreign(media, *segment, journal) => return Vec::new(),
+            _ => {}
+        }
     }
     covered.reverse();
     covered
+}
+
+/// Whether a file says itself that it is this segment, of another journal.
+fn is_foreign(media: &dyn BootMedia, segment: SegmentId, journal: u64) -> bool {
+    let mut front = Vec::new();
+    media.read_segment_at(segment, 0, limits::BLOCK_BYTES, &mut front).is_ok()
+        && journal::identity_in(segment, &front).is_some_and(|identity| identity != journal)
 }
 
 /// The newest snapshot that can be read whole, and the journal it names. Older ones are tried too: the journal
@@ -257,13 +266,15 @@ mod tests {
     use super::super::stretch_tests::Disk;
     use super::*;
     use crate::base::WallMs;
+    use crate::journal::written::Written;
     use crate::session::SessionIds;
 
     /// What a start makes of a journal behind a snapshot: the zxids replayed, and how many files were not read.
     fn start(disk: &Disk, snapshot: Zxid) -> (Vec<i64>, usize) {
-        let segments: Vec<SegmentId> = disk.0.files.keys().copied().collect();
+        let inventory = Inventory::take(disk).unwrap();
+        let segments = &inventory.segments;
         let journal = disk.0.journal.identity();
-        let covered = covered(disk, &segments, snapshot, journal);
+        let covered = covered(disk, &inventory, snapshot, journal);
         let mut recovery = Recovery::of_history(snapshot, SegmentId(0), journal, 1);
         covered.iter().for_each(|(segment, through)| recovery.covered(*segment, *through));
         let mut replayed = Vec::new();
@@ -293,9 +304,15 @@ mod tests {
         disk.0.files.get_mut(&segments[0]).unwrap()[4096 + 100] ^= 1;
         assert_eq!(start(&disk, Zxid(60)), (vec![], skipped));
         disk.0.files.get_mut(&segments[skipped]).unwrap().fill(0);
+        let inventory = Inventory::take(&disk).unwrap();
         let journal = disk.0.journal.identity();
-        assert_eq!(covered(&disk, &segments, Zxid(60), journal).len(), skipped - 1);
-        assert_eq!(covered(&disk, &segments, Zxid(60), journal + 1), []);
+        assert_eq!(covered(&disk, &inventory, Zxid(60), journal).len(), skipped - 1);
+        // A file that belongs to another journal is no reason to read less: it is refused.
+        assert_eq!(covered(&disk, &inventory, Zxid(60), journal + 1), []);
+        let mut other = Disk(Written::with_identity(journal + 1, Zxid(0), 16 << 10));
+        other.0.flush();
+        disk.0.files.insert(segments[0], other.0.files[&segments[0]].clone());
+        assert_eq!(covered(&disk, &inventory, Zxid(60), journal), []);
     }
 
     /// A snapshot of this server's own names the highest id it gave; one that came from a leader only those that live.

@@ -84,14 +84,20 @@ const DESCRIPTORS_KEPT: u64 = 64;
 /// At most one line about refused connections in this time.
 const COMPLAINT_MS: u64 = 1_000;
 
-/// Binds a client port. `backlog` as in `listen(2)`; the kernel caps it at net.core.somaxconn.
-pub fn listen(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {
+/// Binds a port. `backlog` as in `listen(2)`; the kernel caps it at net.core.somaxconn.
+///
+/// What is accepted inherits the options (tcp(7), socket(7)), when the kernel has greeted the client: so they are set
+/// before it greets the first, which is long before the server has read its data.
+pub fn listen(address: SocketAddr, backlog: i32, keepalive: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `::` serves IPv4 too, as Java's sockets do.
         socket.set_only_v6(false)?;
     }
+    // Replies are written whole; waiting for more of them to share a segment only delays the client.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_keepalive(keepalive)?;
     socket.bind(&address.into())?;
     socket.listen(backlog)?;
     socket.set_nonblocking(true)?;
@@ -121,10 +127,8 @@ impl Acceptor {
         ways: Vec<Way>,
         loads: Vec<Arc<AtomicUsize>>,
         admission: Arc<dyn Admission>,
-        keepalive: bool,
     ) -> io::Result<Acceptor> {
         assert_eq!(ways.len(), loads.len());
-        listeners.iter().try_for_each(|listener| net::prepare(listener, keepalive))?;
         let retry = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
         Ok(Acceptor {
             listeners,
@@ -162,9 +166,9 @@ impl Acceptor {
         self.pending
     }
 
-    /// Accepts what waits; pushes this executor's share to `here`. Returns whether there was any.
+    /// Accepts what waits; pushes this executor's share to `here`, the others' leave with [`Acceptor::pass_on`]. Returns whether
+    /// there was any.
     pub fn turn(&mut self, now: Now, here: &mut Vec<Arrival>) -> bool {
-        self.pass_on();
         if !std::mem::take(&mut self.pending) {
             return false;
         }
@@ -189,16 +193,12 @@ impl Acceptor {
             }
         }
         self.pending |= accepted == ACCEPTS_PER_TURN;
-        self.pass_on();
         accepted > 0
     }
 
-    fn pass_on(&mut self) {
-        for way in &mut self.ways {
-            if let Way::There(outbox) = way {
-                outbox.send();
-            }
-        }
+    /// Sends the other executors what they were dealt. Returns how many connections went.
+    pub fn pass_on(&mut self) -> usize {
+        self.ways.iter_mut().map(|way| if let Way::There(outbox) = way { outbox.send() } else { 0 }).sum()
     }
 
     fn deal(&mut self, stream: TcpStream, peer: SocketAddr, now: Now, here: &mut Vec<Arrival>) {

@@ -419,19 +419,25 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         }
     }
 
-    /// Sends the turn's mail to other executors, one batch and at most one wake each.
-    fn post(&mut self) {
+    /// Sends the turn's mail to other executors, one batch and at most one wake each. Returns whether any went: once more before
+    /// sleeping, because the room in a full mailbox may have been made before the bell was set, and then nobody rings.
+    fn post(&mut self) -> bool {
+        let mut sent = 0;
         if let Some(ShardSide { to_replica: Post::There(outbox), .. }) = &mut self.shard {
             self.shard_says.mail.drain(..).for_each(|mail| outbox.push(mail));
-            outbox.send();
+            sent += outbox.send();
         }
         if let Some(replica) = &mut self.replica {
             for post in &mut replica.to_shards {
                 if let Post::There(outbox) = post {
-                    outbox.send();
+                    sent += outbox.send();
                 }
             }
         }
+        if let Some(acceptor) = self.shard.as_mut().and_then(|shard| shard.acceptor.as_mut()) {
+            sent += acceptor.pass_on();
+        }
+        sent > 0
     }
 
     fn keep_stopping(&mut self, phase: Phase) {
@@ -481,7 +487,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     fn wait(&mut self, phase: Phase) {
         self.wake.prepare_to_sleep();
         // Looked at after the bell was set, so that whoever comes later rings it.
-        if !self.has_news(phase) {
+        if !(self.has_news(phase) || self.post()) {
             self.poller.wait().expect("epoll_wait on our own descriptor");
         }
         self.wake.awake();
@@ -495,7 +501,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     async fn sleep(&mut self, phase: Phase) {
         self.wake.prepare_to_sleep();
         // Looked at after the bell was set, so that whoever comes later rings it.
-        if self.work_left || self.look_around || self.has_news(phase) {
+        if self.work_left || self.look_around || self.has_news(phase) || self.post() {
             self.wake.wake();
         }
         poll_fn(|cx| {

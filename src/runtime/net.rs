@@ -6,8 +6,7 @@
 //! and nothing else: we come back to it when the kernel reports room.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -345,12 +344,4 @@ fn end(stream: &TcpStream, scratch: &mut [u8]) {
 /// Resets the connection when its descriptor is dropped.
 pub fn abort(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
-}
-
-/// The options every client socket gets: what a listener accepts inherits them (tcp(7), socket(7)).
-pub fn prepare(listener: &TcpListener, keepalive: bool) -> io::Result<()> {
-    let socket = SockRef::from(listener);
-    // Replies are written whole; waiting for more of them to share a segment only delays the client.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_keepalive(keepalive)
 }

@@ -167,7 +167,8 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
     let _lock = dirs.lock().map_err(ServeError::Lock)?;
     let mut listeners = Vec::new();
     for &address in &setup.listen {
-        listeners.push(listen(address, setup.backlog).map_err(|error| ServeError::Listen { address, error })?);
+        let listener = listen(address, setup.backlog, setup.keepalive);
+        listeners.push(listener.map_err(|error| ServeError::Listen { address, error })?);
     }
     let addresses: Vec<SocketAddr> = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let doors = match bind_for_peers(&setup, &signals)? {
@@ -357,7 +358,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
             let net = Net::new(setup.admission.clone(), loads[shard].clone());
             seats[seat].shard = Some(ShardSide { machine, net, arrivals, acceptor: None, to_replica, from_replica });
         }
-        let mut acceptor = Acceptor::new(listeners, ways, loads, setup.admission.clone(), setup.keepalive)?;
+        let mut acceptor = Acceptor::new(listeners, ways, loads, setup.admission.clone())?;
         if setup.peers.is_some() {
             acceptor.keep_back(peers::DESCRIPTORS_MAX);
         }

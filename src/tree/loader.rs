@@ -118,10 +118,15 @@ impl Tree {
         }
     }
 
-    /// Many creations are about to be replayed: makes room for them at once, because a name table that grows looks at every
-    /// znode it names. Not for more than four times as many znodes as there are; smaller tables grow cheaply.
-    pub fn expect(&mut self, creations: usize) {
-        self.names.reserve(&self.slab, creations.min(4 * self.slab.live()));
+    /// So many more znodes are about to be replayed: makes room for them at once, because a name table that grows looks at every
+    /// znode it names. Not for more than four times as many as there are; smaller tables grow cheaply.
+    pub fn expect(&mut self, more: usize) {
+        self.names.reserve(&self.slab, more.min(4 * self.slab.live()));
+    }
+
+    /// What was expected has come, or not: gives back what is far too much.
+    pub fn expect_no_more(&mut self) {
+        self.names.trim(&self.slab);
     }
 
     /// The digest counted from nothing, to check the one that `apply` maintains.

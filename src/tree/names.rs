@@ -102,6 +102,13 @@ impl Names {
         }
     }
 
+    /// Gives back the room in tables that turned out to be more than twice as large as they need to be.
+    pub fn trim(&mut self, slab: &Slab) {
+        for part in self.parts.iter_mut().filter(|part| part.capacity() > 2 * part.len()) {
+            part.shrink_to(part.len(), |slot| PathHash::of(slab.at(*slot).znode().path_bytes()).0);
+        }
+    }
+
     pub fn remove(&mut self, hash: PathHash, slot: u32) {
         let entry = self.parts[hash.part()].find_entry(hash.0, |other| *other == slot);
         entry.expect("a slot in use is named").remove();

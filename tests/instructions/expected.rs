@@ -45,6 +45,11 @@ impl Recorded {
         }
     }
 
+    /// Whether the same tools made what is counted now. Counts of different ones say little about each other.
+    pub fn is_of_these_tools(&self) -> bool {
+        self.with == tools()
+    }
+
     /// What it was counted with then, and now.
     pub fn origin(&self) -> String {
         format!("Recorded with {}; this is {}.", self.with, tools())

@@ -83,7 +83,7 @@ fn bind(wanted: &PeerListen) -> io::Result<Vec<TcpListener>> {
         {
             address.set_port(first.local_addr()?.port());
         }
-        match listen(address, BACKLOG) {
+        match listen(address, BACKLOG, false) {
             Ok(listener) => bound.push(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => strange = Some(error),
             Err(error) => return Err(error),
