@@ -178,11 +178,7 @@ impl Tree {
 
     pub(super) fn set_stat(&mut self, slot: u32, pzxid: Zxid, cversion: i32) {
         self.keep(slot);
-        let Family { pzxid: pzxid_was, cversion: cversion_was, .. } = self.slab.family(self.slab.at(slot));
-        if (pzxid_was, cversion_was) == (pzxid, cversion) {
-            return;
-        }
-        self.slab.set_stat(slot, pzxid, cversion);
+        let Some((pzxid_was, cversion_was)) = self.slab.set_stat(slot, pzxid, cversion) else { return };
         if !self.follows {
             let node = self.slab.at(slot).znode();
             let stem = Stem::of(node);

@@ -33,6 +33,11 @@ impl PathHash {
     }
 }
 
+/// The hash of a slot's path, for a table that changes its size.
+fn rehash(slab: &Slab) -> impl Fn(&u32) -> u64 {
+    |slot| PathHash::of(slab.at(*slot).znode().path_bytes()).0
+}
+
 #[derive(Clone)]
 pub(super) struct Names {
     parts: Box<[HashTable<u32>]>,
@@ -91,21 +96,20 @@ impl Names {
 
     /// `slot` holds a path that is in no table yet.
     pub fn insert(&mut self, slab: &Slab, hash: PathHash, slot: u32) {
-        let rehash = |slot: &u32| PathHash::of(slab.at(*slot).znode().path_bytes()).0;
-        self.parts[hash.part()].insert_unique(hash.0, slot, rehash);
+        self.parts[hash.part()].insert_unique(hash.0, slot, rehash(slab));
     }
 
     /// Makes room for so many more, so that no table grows on the way there.
     pub fn reserve(&mut self, slab: &Slab, more: usize) {
         for part in &mut self.parts {
-            part.reserve(more.div_ceil(PARTS), |slot| PathHash::of(slab.at(*slot).znode().path_bytes()).0);
+            part.reserve(more.div_ceil(PARTS), rehash(slab));
         }
     }
 
     /// Gives back the room in tables that turned out to be more than twice as large as they need to be.
     pub fn trim(&mut self, slab: &Slab) {
         for part in self.parts.iter_mut().filter(|part| part.capacity() > 2 * part.len()) {
-            part.shrink_to(part.len(), |slot| PathHash::of(slab.at(*slot).znode().path_bytes()).0);
+            part.shrink_to(part.len(), rehash(slab));
         }
     }
 

@@ -138,13 +138,16 @@ impl Slab {
         (chunk * CHUNK as usize + self.families[chunk].len() - 1) as u32
     }
 
-    /// Sets what a snapshot or an edit tells of a znode; one that never had a child needs no record for it.
-    pub fn set_stat(&mut self, slot: u32, pzxid: Zxid, cversion: i32) {
-        let family = self.family(self.at(slot));
-        if (family.pzxid, family.cversion) != (pzxid, cversion) {
-            let family = self.family_mut(slot);
-            (family.pzxid, family.cversion) = (pzxid, cversion);
+    /// Sets what a snapshot or an edit tells of a znode; one that never had a child needs no record for it. Returns what was
+    /// there if that was something else.
+    pub fn set_stat(&mut self, slot: u32, pzxid: Zxid, cversion: i32) -> Option<(Zxid, i32)> {
+        let was = self.family(self.at(slot));
+        if (was.pzxid, was.cversion) == (pzxid, cversion) {
+            return None;
         }
+        let family = self.family_mut(slot);
+        (family.pzxid, family.cversion) = (pzxid, cversion);
+        Some((was.pzxid, was.cversion))
     }
 
     /// Makes a znode the first child of its parent.
