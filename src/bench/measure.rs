@@ -1,11 +1,12 @@
 //! Preparing and cleaning up, and the measurements that are not load.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use super::plan::{self, Plan};
-use super::session::{self, Session};
+use super::session::{self, Opened, Session};
 use super::{BenchArgs, Workload, report, system, wire};
 
 /// Creates the znodes that a workload needs below `root`.
@@ -64,6 +65,17 @@ fn created(path: &str, err: i32) -> Result<(), String> {
     if err == 0 { Ok(()) } else { Err(format!("create {path}: {}", wire::error_name(err))) }
 }
 
+/// As many sessions as `--connections` asks for, telling how far it is.
+pub fn open_sessions(args: &BenchArgs, servers: &[SocketAddr]) -> Result<Vec<Opened>, String> {
+    let mut told = Instant::now();
+    session::open_many(servers, args.connections(), 60_000, |count| {
+        if told.elapsed() >= Duration::from_secs(2) {
+            told = Instant::now();
+            args.progress(&format!("{count} of {} sessions open", args.connections()));
+        }
+    })
+}
+
 pub fn needs_pids(args: &BenchArgs) -> Result<&[u32], String> {
     if args.server_pid.is_empty() { Err("this measurement needs --server-pid".into()) } else { Ok(&args.server_pid) }
 }
@@ -75,13 +87,7 @@ pub fn idle_sessions(args: &BenchArgs) -> Result<(), String> {
     Session::open(&servers, 30_000)?.close()?;
     let before = settled_memory(pids)?;
     let start = Instant::now();
-    let mut told = start;
-    let sessions = session::open_many(&servers, args.connections(), 60_000, |count| {
-        if told.elapsed() >= Duration::from_secs(2) {
-            told = Instant::now();
-            args.progress(&format!("{count} of {} sessions open", args.connections()));
-        }
-    })?;
+    let sessions = open_sessions(args, &servers)?;
     let took = start.elapsed();
     let after = settled_memory(pids)?;
     let open = sessions.len() as f64;

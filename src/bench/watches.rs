@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use serde_json::{Value, json};
 
-use super::measure::{create_all, needs_pids, settled_memory};
-use super::session::{self, Opened, Session};
+use super::measure::{create_all, needs_pids, open_sessions, settled_memory};
+use super::session::{self, Session};
 use super::{BenchArgs, plan, report, wire};
 
 /// Time from sending a setData until the last of `--connections` watchers has its event; the median of
@@ -93,16 +93,6 @@ fn watch_rounds(
         }
     }
     Ok(all)
-}
-
-fn open_sessions(args: &BenchArgs, servers: &[SocketAddr]) -> Result<Vec<Opened>, String> {
-    let mut told = Instant::now();
-    session::open_many(servers, args.connections(), 60_000, |count| {
-        if told.elapsed() >= Duration::from_secs(2) {
-            told = Instant::now();
-            args.progress(&format!("{count} of {} sessions open", args.connections()));
-        }
-    })
 }
 
 struct Watcher {

@@ -140,6 +140,13 @@ impl Rig {
         self.send();
     }
 
+    /// The turn's writes become a batch, and the disk has it.
+    pub fn land(&mut self) {
+        self.replica.on_turn_end(self.now, &mut self.replica_says);
+        let batch = self.written().expect("a batch");
+        self.replica.on_batch_landed(batch, self.now, &mut self.replica_says);
+    }
+
     /// The replica takes in its mail.
     pub fn order(&mut self) {
         for mail in self.shard_says.mail.drain(..) {

@@ -25,9 +25,7 @@ pub fn count() {
         rig.send();
         rig.ask(rig.conns[0], &set_data(2, &path(0), &DATA));
         rig.order();
-        rig.replica.on_turn_end(rig.now, &mut rig.replica_says);
-        let batch = rig.written().expect("a batch");
-        rig.replica.on_batch_landed(batch, rig.now, &mut rig.replica_says);
+        rig.land();
         let mut tell = || {
             let (here, _) = rig.mail();
             for mail in here {

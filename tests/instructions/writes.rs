@@ -19,11 +19,7 @@ fn turn(rig: &mut Rig, what: &str, requests: &[Vec<u8>]) {
     });
     assert_eq!(rig.shard_says.mail.len(), writes);
     counted(&format!("{what}: judged, applied, logged"), writes, || rig.order());
-    counted(&format!("{what}: sealed, landed, committed"), writes, || {
-        rig.replica.on_turn_end(rig.now, &mut rig.replica_says);
-        let batch = rig.written().expect("a batch");
-        rig.replica.on_batch_landed(batch, rig.now, &mut rig.replica_says);
-    });
+    counted(&format!("{what}: sealed, landed, committed"), writes, || rig.land());
     let (here, there) = rig.mail();
     let mut here = here.into_iter();
     counted(&format!("{what}: absorbed and answered"), writes, || {
