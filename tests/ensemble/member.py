@@ -1,6 +1,7 @@
 """One server of an ensemble: its directory, its process, what it says of itself, and the words for waiting on it."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,8 @@ class Member:
         # More lines for its zoo.cfg alone, and members whose quorum port it is told wrong: sid to port.
         self.settings, self.misled = "", {}
         self.process, self.paused = None, False
+        # Where the log of the present process begins.
+        self.log_start = 0
         # Of an Apache server: see `note_replay`.
         self.replay_mismatches, self.replayed_to = 0, 0
 
@@ -91,6 +94,7 @@ class Member:
                 grip.enter(self.sid)
 
         with open(self.log, "ab") as log:
+            self.log_start = log.tell()
             self.process = subprocess.Popen(
                 servers.command(self.kind, self.cfg, jvm), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env=environment, cwd=self.directory, start_new_session=True, preexec_fn=prepare)
@@ -189,6 +193,20 @@ class Member:
     def connect(self, timeout_ms=20000, **more):
         """A plain client on this member alone."""
         return Client(self.address, timeout_ms, **more)
+
+    @property
+    def words(self):
+        """The log of the present process."""
+        with open(self.log, "rb") as log:
+            log.seek(self.log_start)
+            return log.read().decode(errors="replace")
+
+    @property
+    def last_words(self):
+        """The exit code of a process that has ended, and its last error."""
+        lines = self.words.splitlines()
+        errors = [line for line in lines if re.search(r"Exception: |Error: |panicked", line)]
+        return f"exit code {self.process.poll()}, {(errors or lines or ['not a word'])[-1]}"
 
     def tail(self):
         return self.log.read_text(errors="replace")[-1500:] if self.log.exists() else ""
