@@ -243,8 +243,8 @@ class Client:
                     raise Refused("multi", root, error)
 
     def walk(self, root="/", skip=("/zookeeper",)):
-        """Every znode below `root`: path to (data, stat fields, ACL)."""
-        tree, todo = {}, [root]
+        """Every znode below `root`: path to (data, stat fields, ACL). One that goes away meanwhile is left out."""
+        tree, todo, gone = {}, [root], set()
         while todo:
             batch, todo = todo[:200], todo[200:]
             asked = []
@@ -256,9 +256,12 @@ class Client:
             self.link.sendall(b"".join(frame for *_, frame in asked))
             for xid, op, path, _ in asked:
                 _, error, reader = self._reply(xid)
-                if error:
+                if error == NO_NODE or path in gone:
+                    gone.add(path)
+                    tree.pop(path, None)
+                elif error:
                     raise Refused(wire.NAMES[op], path, error)
-                if op == wire.GET_DATA:
+                elif op == wire.GET_DATA:
                     data, stat = reader.buffer(), reader.stat()
                     tree[path] = (data, *(getattr(stat, field) for field in wire.Stat.__slots__))
                 elif op == wire.GET_ACL:
