@@ -1,22 +1,22 @@
 //! Carries out what the replica wants of its disk, and tells it how that went.
 //!
 //! Two ways, so that nothing slow ever stands before the journal: batches go to a thread of their own
-//! (`journal_thread.rs`); a task in the background queue prepares segments, writes snapshots and deletes files on a
-//! blocking thread of glommio's.
+//! (`journal_thread.rs`), all else to a task in the background queue (`chores.rs`).
+//!
+//! A small batch that nobody but its client waits for is written right here at the end of the turn: the executor had
+//! nothing else to do than to wait for the disk.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::files::{DataDirs, plain_words};
-use super::journal_file::prepare_segment;
-use super::journal_thread::JournalThread;
-use super::snapshot_file::SnapshotFile;
-use crate::base::Zxid;
-use crate::journal::{BatchId, DiskEffect, SegmentId};
+use super::files::DataDirs;
+use super::journal_thread::{JournalThread, Pace};
+use crate::base::{Zxid, limits};
+use crate::journal::{Batch, BatchId, DiskEffect, SegmentId};
 
 /// What became of a [`DiskEffect`].
 #[derive(Debug)]
@@ -44,6 +44,13 @@ pub struct DiskSettings {
 /// A write takes about as long on a good disk.
 const PATIENCE: Duration = Duration::from_micros(250);
 
+/// A write of an executor's own that takes longer shows that the disk is slow, or busy.
+const LONG: Duration = Duration::from_millis(5);
+
+/// How long all batches go to the journal's thread after that. On a disk that is always slow the executor then stands
+/// still for one write in each such time.
+const CAUTION: Duration = Duration::from_secs(1);
+
 /// Where the driver of an executor meets those who carry out its disk's work. Lives on: the replication core.
 pub struct DiskPort {
     journal: JournalThread,
@@ -53,8 +60,14 @@ pub struct DiskPort {
     news: RefCell<Vec<DiskNews>>,
     /// Batches and segment preparations not yet answered.
     journal_pending: Cell<usize>,
-    /// Since when the journal's thread has had a batch.
+    /// Batches that the journal's thread has.
+    handed_over: Cell<usize>,
+    /// Since when it has had some.
     writing_since: Cell<Option<Instant>>,
+    /// To be written at the end of the turn.
+    held: RefCell<Option<Batch>>,
+    /// Until when the executor writes none itself.
+    cautious_until: Cell<Option<Instant>>,
     helper: RefCell<Option<Waker>>,
     driver: RefCell<Option<Waker>>,
 }
@@ -67,18 +80,30 @@ impl DiskPort {
             chores_left: Cell::new(0),
             news: RefCell::default(),
             journal_pending: Cell::new(0),
+            handed_over: Cell::new(0),
             writing_since: Cell::new(None),
+            held: RefCell::default(),
+            cautious_until: Cell::new(None),
             helper: RefCell::default(),
             driver: RefCell::default(),
         }
     }
 
-    pub fn submit(&self, effect: DiskEffect) {
+    /// `quiet`: the executor has nothing to do but this.
+    pub fn submit(&self, effect: DiskEffect, quiet: bool) {
         match effect {
             DiskEffect::WriteBatch(batch) => {
                 self.journal_pending.update(|count| count + 1);
-                self.writing_since.set(Some(Instant::now()));
-                self.journal.write(batch);
+                let before = self.held.take();
+                if quiet && before.is_none() && self.may_write(&batch) {
+                    *self.held.borrow_mut() = Some(batch);
+                } else {
+                    self.writing_since.set(Some(Instant::now()));
+                    for batch in before.into_iter().chain([batch]) {
+                        self.handed_over.update(|count| count + 1);
+                        self.journal.write(batch);
+                    }
+                }
             }
             chore => {
                 if matches!(chore, DiskEffect::PrepareSegment { .. }) {
@@ -95,25 +120,43 @@ impl DiskPort {
     pub fn take_news(&self, out: &mut Vec<DiskNews>) {
         let before = out.len();
         self.journal.take_news(out);
-        if out.len() > before {
-            self.journal_pending.update(|count| count - (out.len() - before));
+        let landed = out.len() - before;
+        if landed > 0 {
+            self.journal_pending.update(|count| count - landed);
+            self.handed_over.update(|count| count - landed);
             self.writing_since.set(None);
         }
         out.append(&mut self.news.borrow_mut());
     }
 
-    /// To be called once a turn: lets the journal's thread have this CPU if its batch takes long, because then it may
-    /// be the CPU that it waits for. A scheduler that did not let it in when the disk answered (the thread had had its
-    /// share) looks again at its next tick only, and that is milliseconds away.
-    pub fn make_way(&self) {
-        if self.writing_since.get().is_some_and(|since| since.elapsed() > PATIENCE) {
+    /// Whether the executor may write it itself: nothing is before it, it is small, and the disk is quick.
+    fn may_write(&self, batch: &Batch) -> bool {
+        let is_small = batch.bytes.len() <= limits::BLOCK_BYTES;
+        self.handed_over.get() == 0 && is_small && self.cautious_until.get().is_none_or(|until| until < Instant::now())
+    }
+
+    /// To be called at the end of a turn.
+    ///
+    /// Writes the batch that was held for this. Else it lets the journal's thread have this CPU if its batch takes long,
+    /// because then it may be the CPU that it waits for: a scheduler that did not let it in when the disk answered (the
+    /// thread had had its share) looks again at its next tick only, and that is milliseconds away.
+    pub fn end_turn(&self) {
+        if let Some(batch) = self.held.take() {
+            let begun = Instant::now();
+            let news = self.journal.write_here(&batch);
+            let ended = Instant::now();
+            if ended - begun > LONG {
+                self.cautious_until.set(Some(ended + CAUTION));
+            }
+            self.tell(news);
+        } else if self.writing_since.get().is_some_and(|since| since.elapsed() > PATIENCE) {
             std::thread::yield_now();
         }
     }
 
-    /// A batch has landed, or could not. The executor's bell is rung for that.
-    pub fn has_landed(&self) -> bool {
-        self.journal.has_news()
+    /// There is news; of what other threads did the executor's bell is rung.
+    pub fn has_news(&self) -> bool {
+        self.journal.has_news() || !self.news.borrow().is_empty()
     }
 
     /// Ready when there is news of chores; wakes the driver's task when there will be.
@@ -135,16 +178,28 @@ impl DiskPort {
         self.journal_pending.get() == 0 && self.news.borrow().is_empty()
     }
 
-    fn tell(&self, news: DiskNews) {
-        if matches!(news, DiskNews::SegmentReady(_) | DiskNews::Failed(_)) {
+    /// How the journal's writing goes.
+    pub fn pace(&self) -> Arc<Pace> {
+        self.journal.pace()
+    }
+
+    /// To be told by whoever did what was asked for, once for each batch, segment and step of a snapshot.
+    pub fn tell(&self, news: DiskNews) {
+        if matches!(news, DiskNews::Landed(_) | DiskNews::SegmentReady(_) | DiskNews::Failed(_)) {
             self.journal_pending.update(|count| count - 1);
         }
         self.news.borrow_mut().push(news);
         ring(&self.driver);
     }
 
-    async fn next_chore(&self) -> DiskEffect {
+    /// Waits for something to do other than writing batches.
+    pub async fn next_chore(&self) -> DiskEffect {
         next(&self.chores, &self.helper).await
+    }
+
+    /// The chore that was handed out last is done.
+    pub fn chore_done(&self) {
+        self.chores_left.update(|count| count - 1);
     }
 }
 
@@ -165,87 +220,98 @@ async fn next<T>(queue: &RefCell<VecDeque<T>>, waker: &RefCell<Option<Waker>>) -
     .await
 }
 
-/// Everything that may take its time: new segments, snapshots, deletions. Never ends by itself.
-pub async fn do_chores(port: Rc<DiskPort>, settings: DiskSettings) {
-    let mut snapshot: Option<SnapshotFile> = None;
-    loop {
-        let chore = port.next_chore().await;
-        do_chore(&port, &settings, chore, &mut snapshot).await;
-        port.chores_left.update(|count| count - 1);
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::wake::Wake;
 
-async fn do_chore(port: &DiskPort, settings: &DiskSettings, chore: DiskEffect, snapshot: &mut Option<SnapshotFile>) {
-    match chore {
-        DiskEffect::WriteBatch(_) => unreachable!("batches go to the writer"),
-        DiskEffect::PrepareSegment { segment, bytes, recycle } => {
-            let path = settings.dirs.segment_path(segment);
-            let old = recycle.map(|old| settings.dirs.segment_path(old));
-            let what = format!("cannot prepare {}", path.display());
-            let force_sync = settings.force_sync;
-            let pace = port.journal.pace();
-            match blocking(move || prepare_segment(&path, bytes, old.as_deref(), force_sync, &pace)).await {
-                Ok(()) => port.tell(DiskNews::SegmentReady(segment)),
-                Err(error) => port.tell(DiskNews::Failed(format!("{what}: {}", plain_words(&error)))),
+    const SEGMENT: SegmentId = SegmentId(1);
+
+    /// A port on a prepared segment of so many blocks, and the segment's file.
+    fn port(name: &str, blocks: usize) -> (DiskPort, std::path::PathBuf) {
+        let folder = std::env::temp_dir().join(format!("ringkeeper-disk-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&folder);
+        let dirs = DataDirs::new(&folder, &folder);
+        let file = dirs.segment_path(SEGMENT);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, vec![0; blocks * limits::BLOCK_BYTES]).unwrap();
+        let settings = DiskSettings { dirs, force_sync: true, slow_write: Duration::from_secs(60) };
+        (DiskPort::new(JournalThread::start(settings, Wake::new().unwrap()).unwrap()), file)
+    }
+
+    /// The batch of this number: one block, or two, that hold nothing but its number.
+    fn batch(id: u8, blocks: usize) -> DiskEffect {
+        DiskEffect::WriteBatch(Batch {
+            id: BatchId(u64::from(id)),
+            segment: SEGMENT,
+            offset: (usize::from(id) * limits::BLOCK_BYTES) as u64,
+            bytes: vec![id; blocks * limits::BLOCK_BYTES],
+            through: Zxid(i64::from(id)),
+            record_count: 1,
+        })
+    }
+
+    fn landed(port: &DiskPort) -> Vec<u64> {
+        let mut news = Vec::new();
+        port.take_news(&mut news);
+        let id = |news: &DiskNews| match news {
+            DiskNews::Landed(id) => id.0,
+            other => panic!("{other:?}"),
+        };
+        news.iter().map(id).collect()
+    }
+
+    fn wait_landed(port: &DiskPort, count: usize) -> Vec<u64> {
+        let mut ids = Vec::new();
+        while ids.len() < count {
+            ids.append(&mut landed(port));
+        }
+        ids
+    }
+
+    #[test]
+    fn a_small_batch_of_a_quiet_turn_is_written_at_its_end() {
+        let (port, file) = port("quiet", 2);
+        port.submit(batch(1, 1), true);
+        assert!(!port.has_news() && !port.journal_is_idle());
+        port.end_turn();
+        assert!(port.has_news());
+        assert_eq!(std::fs::read(file).unwrap()[limits::BLOCK_BYTES], 1);
+        assert_eq!(landed(&port), [1]);
+        assert!(port.journal_is_idle());
+    }
+
+    #[test]
+    fn no_batch_overtakes_another() {
+        let (port, _) = port("order", 8);
+        // The second is not of a quiet turn, so the first, held until then, goes before it.
+        port.submit(batch(0, 1), true);
+        port.submit(batch(1, 1), false);
+        // The thread may have those two still.
+        port.submit(batch(2, 1), true);
+        port.end_turn();
+        assert_eq!(wait_landed(&port, 3), [0, 1, 2]);
+        // A large one is for the thread, and nothing is written next to it.
+        port.submit(batch(3, 2), true);
+        port.submit(batch(5, 1), true);
+        port.end_turn();
+        assert_eq!(wait_landed(&port, 2), [3, 5]);
+        assert!(port.journal_is_idle());
+    }
+
+    #[test]
+    fn a_write_that_fails_is_told_wherever_it_was_made() {
+        for quiet in [true, false] {
+            let (port, file) = port(&format!("fails-{quiet}"), 2);
+            std::fs::remove_file(&file).unwrap();
+            port.submit(batch(1, 1), quiet);
+            port.end_turn();
+            let mut news = Vec::new();
+            while news.is_empty() {
+                port.take_news(&mut news);
             }
-        }
-        DiskEffect::DeleteSegment(segment) => delete(settings.dirs.segment_path(segment)).await,
-        DiskEffect::DeleteSnapshot(zxid) => delete(settings.dirs.snapshot_path(zxid)).await,
-        DiskEffect::SetAsideSegment(segment) => set_aside(settings.dirs.segment_path(segment)).await,
-        DiskEffect::SetAsideSnapshot(zxid) => set_aside(settings.dirs.snapshot_path(zxid)).await,
-        DiskEffect::SnapshotOpen { zxid } => {
-            let path = settings.dirs.snapshot_path(zxid);
-            let opened = blocking(move || SnapshotFile::create(zxid, path)).await;
-            *snapshot = keep(port, zxid, opened, DiskNews::SnapshotReady);
-        }
-        DiskEffect::SnapshotChunk { bytes } => {
-            // After a failure there is none, and the replica has been told.
-            let Some(file) = snapshot.take() else { return };
-            let zxid = file.zxid();
-            let written = blocking(move || file.append(&bytes)).await;
-            *snapshot = keep(port, zxid, written, DiskNews::SnapshotReady);
-        }
-        DiskEffect::SnapshotClose { zxid } => {
-            let Some(file) = snapshot.take() else { return };
-            let closed = blocking(move || file.finish()).await;
-            keep(port, zxid, closed, DiskNews::SnapshotWritten(zxid));
-        }
-        DiskEffect::SnapshotAbort { .. } => {
-            if let Some(file) = snapshot.take() {
-                blocking(move || file.discard()).await;
-            }
+            assert!(matches!(&news[..], [DiskNews::Failed(what)] if what.contains("cannot open")), "{news:?}");
+            assert!(port.journal_is_idle());
         }
     }
-}
-
-fn keep<T>(port: &DiskPort, zxid: Zxid, result: std::io::Result<T>, news: DiskNews) -> Option<T> {
-    match result {
-        Ok(value) => {
-            port.tell(news);
-            Some(value)
-        }
-        Err(error) => {
-            port.tell(DiskNews::SnapshotFailed(zxid, plain_words(&error)));
-            None
-        }
-    }
-}
-
-async fn delete(path: std::path::PathBuf) {
-    let name = path.display().to_string();
-    if let Err(error) = blocking(move || std::fs::remove_file(path)).await {
-        tracing::warn!(file = name, %error, "cannot delete a file that is no longer needed");
-    }
-}
-
-async fn set_aside(path: std::path::PathBuf) {
-    let (name, aside) = (path.display().to_string(), DataDirs::set_aside(&path));
-    match blocking(move || std::fs::rename(path, aside)).await {
-        Ok(()) => tracing::warn!(file = name, "set aside as *.damaged: delete it when nobody wants to look at it"),
-        Err(error) => tracing::warn!(file = name, %error, "cannot set a file aside that is no longer needed"),
-    }
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    glommio::executor().spawn_blocking(work).await
 }

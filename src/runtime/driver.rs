@@ -106,6 +106,7 @@ pub struct Driver<S, R> {
     up: Vec<ToReplica>,
     down: Vec<ToShard>,
     news: Vec<DiskNews>,
+    company: Company,
     shard_tick_due: bool,
     /// The last turn could not do everything.
     work_left: bool,
@@ -126,6 +127,35 @@ enum Heard {
     Enough,
     /// There was more than one call tells.
     Part,
+}
+
+/// Who speaks to this executor: one client, or several.
+struct Company {
+    /// The token of whoever spoke last.
+    last: u64,
+    /// Since when nobody else has.
+    since: Instant,
+}
+
+/// A client that has had the executor to itself for so long is taken to be the only one that waits for it.
+const COMPANY_LEFT_MS: u64 = 10;
+
+impl Company {
+    fn hear(&mut self, token: u64, now: Now) {
+        if token != self.last {
+            self.crowd(now);
+            self.last = token;
+        }
+    }
+
+    /// Somebody has spoken who may be many.
+    fn crowd(&mut self, now: Now) {
+        self.since = now.mono;
+    }
+
+    fn is_single(&self, now: Now) -> bool {
+        now.mono.millis_since(self.since) >= COMPANY_LEFT_MS
+    }
 }
 
 const WAKE: u64 = u64::MAX;
@@ -176,6 +206,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             up: Vec::new(),
             down: Vec::new(),
             news: Vec::new(),
+            company: Company { last: WAKE, since: clock::now().mono },
             shard_tick_due: false,
             work_left: false,
             look_around: true,
@@ -203,7 +234,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 busy_at = now.mono;
             }
             if let Some(replica) = &self.replica {
-                replica.disk.make_way();
+                replica.disk.end_turn();
             }
             let may_spin = now.mono.micros_since(busy_at) < self.spin_micros;
             if !self.is_alone() {
@@ -221,7 +252,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
 
     /// Everything there is to do now. Returns whether there was anything.
     fn turn(&mut self, now: Now, phase: Phase) -> bool {
-        let heard = self.look();
+        let heard = self.look(now);
         let quieting = phase >= Phase::Quieting;
         self.saw_all_quiet = quieting && self.stop.all_quiet();
         let mut busy = false;
@@ -271,21 +302,21 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
     }
 
     /// Hears from the poller what is ready.
-    fn look(&mut self) -> Heard {
+    fn look(&mut self, now: Now) -> Heard {
         if self.poller.has_waited() {
             self.poller.tell_waited(&mut self.events);
-            self.note_events();
+            self.note_events(now);
             if !self.tick_due && !self.shard_tick_due {
                 return Heard::Enough;
             }
         }
         // It fails only for a bad descriptor or buffer, which would be a fault of ours.
         let all = self.poller.poll(&mut self.events).expect("epoll_wait on our own descriptor");
-        self.note_events();
+        self.note_events(now);
         if all { Heard::All } else { Heard::Part }
     }
 
-    fn note_events(&mut self) {
+    fn note_events(&mut self, now: Now) {
         for ready in self.events.drain(..) {
             match ready.token {
                 WAKE => {}
@@ -297,6 +328,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                     self.look_around = true;
                 }
                 ACCEPT => {
+                    self.company.hear(ACCEPT, now);
                     if let Some(acceptor) = self.shard.as_mut().and_then(|shard| shard.acceptor.as_mut()) {
                         acceptor.note();
                     }
@@ -307,6 +339,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                     }
                 }
                 _ => {
+                    self.company.hear(ready.token, now);
                     if let Some(shard) = &mut self.shard {
                         shard.net.note(ready, &mut self.shard_says);
                     }
@@ -348,6 +381,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         for inbox in &mut replica.from_shards {
             for mail in inbox.drain() {
                 busy = true;
+                self.company.crowd(now);
                 replica.machine.on_mail(mail, now, says);
             }
         }
@@ -397,8 +431,10 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             peers.carry_out(&mut self.replica_says.peer, &self.poller, now);
             peers.settle();
         }
+        let nothing_to_read = self.shard.as_ref().is_some_and(|shard| !shard.net.has_ready());
+        let quiet = nothing_to_read && replica.peers.is_none() && self.company.is_single(now);
         for effect in self.replica_says.disk.drain(..) {
-            replica.disk.submit(effect);
+            replica.disk.submit(effect, quiet);
         }
         for effect in self.replica_says.stretches.drain(..) {
             replica.stretches.as_ref().expect("only members of an ensemble have learners").submit(effect);
@@ -538,7 +574,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
                 || (phase > Phase::Starting && shard.acceptor.as_ref().is_some_and(Acceptor::has_pending))
         });
         let replica_has = self.replica.as_ref().is_some_and(|replica| {
-            replica.disk.has_landed()
+            replica.disk.has_news()
                 || replica.from_shards.iter().any(Inbox::has_mail)
                 || replica.stretches.as_ref().is_some_and(Stretches::has_news)
         });

@@ -6,10 +6,13 @@
 //! next scheduler tick, 4 ms at 250 Hz, and every client with it. A blocking write flushes from its own thread, and
 //! that thread may ask for the shortest time slice there is: the scheduler (EEVDF, Linux 6.12) then lets it run the
 //! moment the disk answers. It needs no privilege, and where it is not understood nothing is lost but latency.
+//!
+//! To hand a batch over and to be woken for its end takes two switches of threads, a sixth of what a lone writer waits
+//! for. So an executor that has nothing else to do may write a batch itself (`DiskPort` decides when).
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::disk::{DiskNews, DiskSettings};
@@ -48,6 +51,12 @@ struct Shared {
     batches: Queue<Batch>,
     news: News<DiskNews>,
     pace: Arc<Pace>,
+    writer: Mutex<Writer>,
+}
+
+struct Writer {
+    settings: DiskSettings,
+    open: Option<JournalFile>,
 }
 
 impl JournalThread {
@@ -56,11 +65,18 @@ impl JournalThread {
     ///
     /// Errors: the thread could not be made.
     pub fn start(settings: DiskSettings, executor: Arc<Wake>) -> io::Result<JournalThread> {
-        let shared = Arc::new(Shared { batches: Queue::default(), news: News::new(executor), pace: Arc::default() });
+        let shared = Arc::new(Shared {
+            batches: Queue::default(),
+            news: News::new(executor),
+            pace: Arc::default(),
+            writer: Mutex::new(Writer { settings, open: None }),
+        });
         let theirs = shared.clone();
         std::thread::Builder::new().name("journal".into()).spawn(move || {
             ask_for_short_slices();
-            write_batches(&theirs, &settings);
+            while let Some(batch) = theirs.batches.next() {
+                theirs.news.tell([theirs.write(&batch)]);
+            }
         })?;
         Ok(JournalThread { shared })
     }
@@ -68,6 +84,11 @@ impl JournalThread {
     /// Queues a batch behind those before it.
     pub fn write(&self, batch: Batch) {
         self.shared.batches.push(batch);
+    }
+
+    /// Writes a batch on the calling thread. Those before it must have landed.
+    pub fn write_here(&self, batch: &Batch) -> DiskNews {
+        self.shared.write(batch)
     }
 
     pub fn pace(&self) -> Arc<Pace> {
@@ -90,38 +111,42 @@ impl Drop for JournalThread {
     }
 }
 
-fn write_batches(shared: &Shared, settings: &DiskSettings) {
-    let mut open: Option<JournalFile> = None;
-    while let Some(batch) = shared.batches.next() {
+impl Shared {
+    /// One writes at a time: the thread, or the executor while the thread has nothing.
+    fn write(&self, batch: &Batch) -> DiskNews {
+        // A poisoned lock means a thread died while it wrote; the process is aborting anyway.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
-        shared.pace.in_flight.store(true, Relaxed);
-        let news = match write_batch(&mut open, &batch, settings) {
+        self.pace.in_flight.store(true, Relaxed);
+        let news = match writer.write(batch) {
             Ok(()) => DiskNews::Landed(batch.id),
             Err(what) => DiskNews::Failed(what),
         };
         let took = started.elapsed();
-        shared.pace.in_flight.store(false, Relaxed);
-        shared.pace.written_bytes.fetch_add(batch.bytes.len() as u64, Relaxed);
-        shared.news.tell([news]);
-        if took > settings.slow_write {
+        self.pace.in_flight.store(false, Relaxed);
+        self.pace.written_bytes.fetch_add(batch.bytes.len() as u64, Relaxed);
+        if took > writer.settings.slow_write {
             tracing::warn!(
                 took_ms = took.as_millis() as u64,
                 bytes = batch.bytes.len(),
                 "a journal write took long; clients wait for it, so give the journal a disk of its own (dataLogDir)"
             );
         }
+        news
     }
 }
 
-fn write_batch(open: &mut Option<JournalFile>, batch: &Batch, settings: &DiskSettings) -> Result<(), String> {
-    let path = settings.dirs.segment_path(batch.segment);
-    let say = |doing: &str, error: io::Error| format!("cannot {doing} {}: {}", path.display(), plain_words(&error));
-    if open.as_ref().is_none_or(|file| file.segment() != batch.segment) {
-        let file = JournalFile::open(batch.segment, &path, settings.force_sync);
-        *open = Some(file.map_err(|error| say("open", error))?);
+impl Writer {
+    fn write(&mut self, batch: &Batch) -> Result<(), String> {
+        let path = || self.settings.dirs.segment_path(batch.segment);
+        let say = |doing, error| format!("cannot {doing} {}: {}", path().display(), plain_words(&error));
+        if self.open.as_ref().is_none_or(|file| file.segment() != batch.segment) {
+            let file = JournalFile::open(batch.segment, &path(), self.settings.force_sync);
+            self.open = Some(file.map_err(|error| say("open", error))?);
+        }
+        let file = self.open.as_mut().expect("opened above");
+        file.write(batch.offset, &batch.bytes).map_err(|error| say("write", error))
     }
-    let file = open.as_mut().expect("opened above");
-    file.write(batch.offset, &batch.bytes).map_err(|error| say("write", error))
 }
 
 /// The kernel's `struct sched_attr` in its first version.

@@ -10,7 +10,8 @@
 //!        |
 //!     nothing left: sleep in epoll_wait; while the disk task has chores, in glommio's ring until either has news
 //!
-//!   journal = one thread beside the replica's executor, one synced write at a time (journal_thread.rs says why)
+//!   journal = one thread beside the replica's executor, one synced write at a time (journal_thread.rs says why);
+//!             a lone client's small batch is written by the executor itself (disk.rs)
 //! ```
 //!
 //! What these threads share (wake.rs, mailbox.rs, news.rs, queue.rs, stop.rs) takes its locks and atomics from sync.rs, so
@@ -24,6 +25,7 @@
 
 mod accept;
 mod bell;
+mod chores;
 mod clock;
 mod disk;
 mod driver;

@@ -13,8 +13,9 @@ use glommio::ExecutorJoinHandle;
 use rustix::event::{EventfdFlags, eventfd};
 
 use super::accept::{Acceptor, Admission, Arrival, Way, listen};
+use super::chores::do_chores;
 use super::clock;
-use super::disk::{DiskPort, DiskSettings, do_chores};
+use super::disk::{DiskPort, DiskSettings};
 use super::driver::{Driver, Post, ReplicaSide, ShardSide};
 use super::epochs::{EpochPort, write_epochs};
 use super::files::{DataDirs, LockError};
