@@ -125,7 +125,7 @@ impl Replica {
             _ => None,
         });
         let Some(node) = node else { return Body::None };
-        let stat = || self.tree.get(node.path()).map(|found| found.stat()).unwrap_or_default();
+        let stat = || self.tree.current(node).map(|found| found.stat()).unwrap_or_default();
         match op {
             OpCode::Create => Body::Path(node.clone()),
             OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => Body::PathStat(node.clone(), stat()),

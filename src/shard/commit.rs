@@ -44,7 +44,7 @@ impl Shard {
         match change {
             Change::Insert { node, .. } => {
                 self.tree.absorb(change);
-                self.count_write(node.path(), node.data().map_or(0, <[u8]>::len));
+                self.count_write(node, node.data_len());
                 self.count_ttl(node, Counter::TtlNodeCreatedCount);
                 if !self.watches.is_empty() {
                     self.fire(EventKind::NodeCreated, node.path(), zxid, now, out);
@@ -57,12 +57,12 @@ impl Shard {
                     self.fire_parent(node.path(), zxid, now, out);
                 }
                 self.tree.absorb(change);
-                self.count_write(node.path(), 0);
+                self.count_write(node, 0);
                 self.count_ttl(node, Counter::TtlNodeDeletedCount);
             }
             Change::SetData { node } => {
                 self.tree.absorb(change);
-                self.count_write(node.path(), node.data().map_or(0, <[u8]>::len));
+                self.count_write(node, node.data_len());
                 if !self.watches.is_empty() {
                     self.fire(EventKind::NodeDataChanged, node.path(), zxid, now, out);
                 }
@@ -83,8 +83,9 @@ impl Shard {
     }
 
     /// Every shard sees every write; the first one counts them.
-    fn count_write(&mut self, path: &str, data_bytes: usize) {
+    fn count_write(&mut self, node: &Znode, data_bytes: usize) {
         if self.settings.shard == ShardId(0) {
+            let path = node.path();
             self.metrics.write_per_namespace.add(path::namespace(path), (path.len() + data_bytes) as u64);
         }
     }

@@ -26,7 +26,7 @@ impl Shard {
         while let Some(c) = self.conns.get_mut(conn) {
             let rest = &bytes[at..];
             let phase = c.phase;
-            if rest.is_empty() || !self.may_read(self.conns.get(conn).expect("looked up above")) {
+            if rest.is_empty() || !self.may_take(self.conns.get(conn).expect("looked up above")) {
                 return at;
             }
             if phase == Phase::Greeting

@@ -273,7 +273,15 @@ impl Shard {
         self.update_reading(conn, out);
     }
 
+    /// Whether more may come from the socket. Where too much is under way in the whole shard, no connection is read that
+    /// has a part in it (parity W-16); what has been read is taken all the same, or replies would leave in more pieces
+    /// than requests came in.
     fn may_read(&self, c: &Conn) -> bool {
+        self.may_take(c) && (c.waiting.is_empty() || self.outstanding <= self.outstanding_share)
+    }
+
+    /// Whether the next request may be taken from what has been read.
+    fn may_take(&self, c: &Conn) -> bool {
         match c.phase {
             Phase::Greeting => true,
             Phase::Live => {
@@ -281,7 +289,6 @@ impl Shard {
                     && c.waiting.len() < limits::CONN_PENDING_MAX
                     && c.waiting_bytes < PENDING_BYTES_MAX
                     && !c.is_stalled
-                    && (c.waiting.is_empty() || self.outstanding <= self.outstanding_share)
             }
             Phase::Connecting { .. } | Phase::Asking(_) | Phase::Closing => false,
         }

@@ -39,7 +39,7 @@ impl Tree {
     }
 
     fn followed(&self, node: &Znode) -> u32 {
-        self.slot_of(node.path()).expect("a znode is inserted before it changes")
+        self.slot_of_bytes(node.path_bytes()).expect("a znode is inserted before it changes")
     }
 
     fn raise_to(&mut self, slot: u32, pzxid: Zxid) {

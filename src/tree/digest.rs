@@ -2,41 +2,54 @@
 
 use crc32fast::Hasher;
 
+use super::slab::CHUNK;
 use super::znode::{Meta, Znode};
 use crate::base::Zxid;
 
-/// The CRC over a znode's path and data, ready for the part that moves without a new version.
-#[derive(Clone)]
-pub(super) struct Stem(Option<Hasher>);
+/// The sum, and what the znode in each slot adds to it: to take that out again it need not be made once more.
+#[derive(Default)]
+pub(super) struct Digests {
+    sum: i64,
+    /// In chunks, as the slots are; 0 for a free one.
+    parts: Vec<Box<[u32]>>,
+}
 
-impl Stem {
-    /// Znodes below /zookeeper do not count; the root is hashed under its other name, "".
-    pub fn of(node: &Znode) -> Stem {
-        if node.path_bytes().starts_with(b"/zookeeper/") {
-            return Stem(None);
-        }
-        let content = if node.path_bytes() == b"/" { &node.content()[1..] } else { node.content() };
-        let mut hasher = Hasher::new();
-        hasher.update(content);
-        Stem(Some(hasher))
+impl Digests {
+    pub fn sum(&self) -> i64 {
+        self.sum
     }
 
-    /// What the znode adds to the tree's digest.
-    pub fn with(&self, node: &Znode, pzxid: Zxid, cversion: i32) -> i64 {
-        let Some(mut hasher) = self.0.clone() else { return 0 };
-        let mut tail = [0u8; 60];
-        let Meta { czxid, mzxid, ctime, mtime, owner, version, aversion, .. } = node.meta();
-        let longs = [czxid.0, mzxid.0, pzxid.0, ctime.0, mtime.0].map(i64::to_be_bytes);
-        tail[..40].copy_from_slice(longs.as_flattened());
-        let ints = [version, cversion, aversion].map(i32::to_be_bytes);
-        tail[40..52].copy_from_slice(ints.as_flattened());
-        tail[52..].copy_from_slice(&owner.to_be_bytes());
-        hasher.update(&tail);
-        i64::from(hasher.finalize())
+    /// The slot's znode adds `part` from now on.
+    pub fn put(&mut self, slot: u32, part: u32) {
+        let (chunk, at) = ((slot / CHUNK) as usize, (slot % CHUNK) as usize);
+        while self.parts.len() <= chunk {
+            self.parts.push(vec![0; CHUNK as usize].into());
+        }
+        let was = std::mem::replace(&mut self.parts[chunk][at], part);
+        self.sum = self.sum.wrapping_add(i64::from(part) - i64::from(was));
+    }
+
+    /// Memory taken, in bytes.
+    pub fn memory(&self) -> usize {
+        self.parts.iter().map(|chunk| size_of_val(&**chunk)).sum()
     }
 }
 
-/// What a znode adds to the tree's digest.
-pub(super) fn of(node: &Znode, pzxid: Zxid, cversion: i32) -> i64 {
-    Stem::of(node).with(node, pzxid, cversion)
+/// What a znode adds to the tree's digest. Those below /zookeeper do not count; the root is hashed under its other name, "".
+pub(super) fn of(node: &Znode, pzxid: Zxid, cversion: i32) -> u32 {
+    if node.path_bytes().starts_with(b"/zookeeper/") {
+        return 0;
+    }
+    let content = if node.path_bytes() == b"/" { &node.content()[1..] } else { node.content() };
+    let mut tail = [0u8; 60];
+    let Meta { czxid, mzxid, ctime, mtime, owner, version, aversion, .. } = node.meta();
+    let longs = [czxid.0, mzxid.0, pzxid.0, ctime.0, mtime.0].map(i64::to_be_bytes);
+    tail[..40].copy_from_slice(longs.as_flattened());
+    let ints = [version, cversion, aversion].map(i32::to_be_bytes);
+    tail[40..52].copy_from_slice(ints.as_flattened());
+    tail[52..].copy_from_slice(&owner.to_be_bytes());
+    let mut hasher = Hasher::new();
+    hasher.update(content);
+    hasher.update(&tail);
+    hasher.finalize()
 }

@@ -5,7 +5,7 @@ use smallvec::SmallVec;
 
 use super::acl_table::Entry;
 use super::change::Change;
-use super::digest::{self, Stem};
+use super::digest;
 use super::names::PathHash;
 use super::slab::{Family, NIL, ROOT, Slot};
 use super::store::Tree;
@@ -27,17 +27,17 @@ enum Step {
 #[derive(Default)]
 pub(super) struct Undo {
     steps: Vec<Step>,
-    /// What is restored as a whole: the digest and the next ACL id.
-    before: Option<(i64, u32)>,
+    /// The next ACL id, which is restored as it was.
+    next_acl: Option<u32>,
 }
 
 impl Undo {
     pub fn is_open(&self) -> bool {
-        self.before.is_some()
+        self.next_acl.is_some()
     }
 
     fn note(&mut self, step: impl FnOnce() -> Step) {
-        if self.before.is_some() {
+        if self.next_acl.is_some() {
             self.steps.push(step());
         }
     }
@@ -50,7 +50,7 @@ impl Tree {
     /// If one is open already.
     pub fn savepoint(&mut self) {
         assert!(!self.undo.is_open(), "a savepoint inside a savepoint");
-        self.undo.before = Some((self.digest, self.acls.next()));
+        self.undo.next_acl = Some(self.acls.next());
     }
 
     /// Keeps what happened since the savepoint.
@@ -58,7 +58,7 @@ impl Tree {
     /// # Panics
     /// Without a savepoint.
     pub fn release(&mut self) {
-        assert!(self.undo.before.take().is_some(), "release without a savepoint");
+        assert!(self.undo.next_acl.take().is_some(), "release without a savepoint");
         self.undo.steps.clear();
     }
 
@@ -68,7 +68,7 @@ impl Tree {
     /// # Panics
     /// Without a savepoint.
     pub fn rollback(&mut self) {
-        let (digest, next_acl) = self.undo.before.take().expect("rollback without a savepoint");
+        let next_acl = self.undo.next_acl.take().expect("rollback without a savepoint");
         let mut steps = std::mem::take(&mut self.undo.steps);
         for step in steps.drain(..).rev() {
             match step {
@@ -88,7 +88,6 @@ impl Tree {
             }
         }
         self.undo.steps = steps;
-        self.digest = digest;
         self.acls.set_next(next_acl);
     }
 
@@ -124,7 +123,7 @@ impl Tree {
         assert!(slot != ROOT && num_children == 0, "only leaves are taken out");
         let node = place.znode().clone();
         let (parent, prev, next) = (place.parent, place.prev, place.next);
-        self.count_out(slot, &node, pzxid, cversion);
+        self.count_out(slot, &node);
         self.names.remove(PathHash::of(node.path_bytes()), slot);
         match prev {
             NIL => self.slab.family_mut(parent).first_child = next,
@@ -170,8 +169,7 @@ impl Tree {
         let node = place.znode();
         self.bytes = self.bytes + node.data_len() as u64 - was.data_len() as u64;
         if !self.follows {
-            let difference = digest::of(node, pzxid, cversion).wrapping_sub(digest::of(&was, pzxid, cversion));
-            self.digest = self.digest.wrapping_add(difference);
+            self.digests.put(slot, digest::of(node, pzxid, cversion));
         }
         self.undo.note(|| Step::Replaced { slot, was });
     }
@@ -180,10 +178,7 @@ impl Tree {
         self.keep(slot);
         let Some((pzxid_was, cversion_was)) = self.slab.set_stat(slot, pzxid, cversion) else { return };
         if !self.follows {
-            let node = self.slab.at(slot).znode();
-            let stem = Stem::of(node);
-            let difference = stem.with(node, pzxid, cversion).wrapping_sub(stem.with(node, pzxid_was, cversion_was));
-            self.digest = self.digest.wrapping_add(difference);
+            self.digests.put(slot, digest::of(self.slab.at(slot).znode(), pzxid, cversion));
         }
         self.undo.note(|| Step::Stat { slot, pzxid: pzxid_was, cversion: cversion_was });
     }
@@ -191,7 +186,7 @@ impl Tree {
     pub(super) fn count_in(&mut self, slot: u32, node: &Znode, pzxid: Zxid, cversion: i32) {
         self.bytes += node.content().len() as u64;
         if !self.follows {
-            self.digest = self.digest.wrapping_add(digest::of(node, pzxid, cversion));
+            self.digests.put(slot, digest::of(node, pzxid, cversion));
         }
         match node.kind(self.rules) {
             ZnodeKind::Persistent => {}
@@ -205,10 +200,10 @@ impl Tree {
         }
     }
 
-    fn count_out(&mut self, slot: u32, node: &Znode, pzxid: Zxid, cversion: i32) {
+    fn count_out(&mut self, slot: u32, node: &Znode) {
         self.bytes -= node.content().len() as u64;
         if !self.follows {
-            self.digest = self.digest.wrapping_sub(digest::of(node, pzxid, cversion));
+            self.digests.put(slot, 0);
         }
         match node.kind(self.rules) {
             ZnodeKind::Persistent => {}

@@ -134,7 +134,7 @@ impl Tree {
         let live = (0..self.slab.end()).map(|slot| self.slab.at(slot));
         live.filter(|slot| slot.node.is_some())
             .map(|slot| (slot.znode(), self.slab.family(slot)))
-            .map(|(node, family)| digest::of(node, family.pzxid, family.cversion))
+            .map(|(node, family)| i64::from(digest::of(node, family.pzxid, family.cversion)))
             .fold(0, i64::wrapping_add)
     }
 }

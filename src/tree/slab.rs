@@ -12,7 +12,8 @@ pub(super) const NIL: u32 = u32::MAX;
 /// The root's slot.
 pub(super) const ROOT: u32 = 0;
 
-const CHUNK: u32 = 4096;
+/// Slots that are allocated together.
+pub(super) const CHUNK: u32 = 4096;
 
 /// One place in the tree.
 #[derive(Clone)]

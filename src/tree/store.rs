@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::acl_table::AclTable;
+use super::digest::Digests;
 use super::edit::Undo;
 use super::names::{Names, PathHash};
 use super::slab::{Family, NIL, ROOT, Slab, Slot};
@@ -28,7 +29,7 @@ pub struct Tree {
     pub(super) quotas: BTreeSet<Box<str>>,
     /// Bytes of all paths and data.
     pub(super) bytes: u64,
-    pub(super) digest: i64,
+    pub(super) digests: Digests,
     /// A shard's copy: it keeps no digest, no quota paths, no count of an ACL list's users.
     pub(super) follows: bool,
     pub(super) undo: Undo,
@@ -59,7 +60,7 @@ impl Tree {
             mortals: BTreeSet::new(),
             quotas: BTreeSet::new(),
             bytes: 0,
-            digest: 0,
+            digests: Digests::default(),
             follows: false,
             undo: Undo::default(),
             walk: None,
@@ -96,7 +97,7 @@ impl Tree {
             mortals: self.mortals.clone(),
             quotas: BTreeSet::new(),
             bytes: self.bytes,
-            digest: 0,
+            digests: Digests::default(),
             follows: true,
             undo: Undo::default(),
             walk: None,
@@ -119,7 +120,11 @@ impl Tree {
 
     /// The slot of a path; "" is the root too.
     pub(super) fn slot_of(&self, path: &str) -> Option<u32> {
-        let path = path.as_bytes();
+        self.slot_of_bytes(path.as_bytes())
+    }
+
+    /// As [`Tree::slot_of`]; the path of a znode is not looked at as text for it.
+    pub(super) fn slot_of_bytes(&self, path: &[u8]) -> Option<u32> {
         if path.is_empty() || path == b"/" {
             return Some(ROOT);
         }
@@ -134,6 +139,11 @@ impl Tree {
     /// The znode at `path`, borrowed. "" is an alias of "/".
     pub fn get(&self, path: &str) -> Option<Node<'_>> {
         self.slot_of(path).map(|slot| self.node_at(slot))
+    }
+
+    /// The znode now at the path of this version of it, borrowed.
+    pub fn current(&self, version: &Znode) -> Option<Node<'_>> {
+        self.slot_of_bytes(version.path_bytes()).map(|slot| self.node_at(slot))
     }
 
     /// The names (not the paths) of a znode's children, the newest first.
@@ -208,12 +218,12 @@ impl Tree {
 
     /// The tree digest (spec: disk formats 5). Only the replica's tree has one; a shard's copy says 0.
     pub fn digest(&self) -> i64 {
-        self.digest
+        self.digests.sum()
     }
 
     /// Memory of this tree's own index in bytes; the payloads it shares are not counted.
     pub fn index_memory(&self) -> usize {
-        self.slab.memory() + self.names.memory()
+        self.slab.memory() + self.names.memory() + self.digests.memory()
     }
 
     pub fn rules(&self) -> OwnerRules {

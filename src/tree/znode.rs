@@ -193,7 +193,7 @@ impl Znode {
     /// The same path with other data and `meta`.
     #[must_use]
     pub fn with_data(&self, meta: &Meta, data: Option<&[u8]>) -> Znode {
-        Znode::new(meta, self.path(), data)
+        Znode::build(meta, self.path_len(), data.is_none(), [self.path_bytes(), data.unwrap_or_default()])
     }
 
     fn header(&self) -> &Header {
