@@ -20,7 +20,8 @@ pub fn is_valid(path: &str) -> bool {
     }
     // Both without an early end, so that many bytes are looked at in one instruction.
     let is_plain = bytes.iter().fold(true, |plain, b| plain & (0x20..0x7f).contains(b));
-    let may_be_relative = bytes.windows(2).fold(false, |may, pair| may | matches!(pair, b"//" | b"/."));
+    let starts_name = |(slash, first): (&u8, &u8)| (*slash == b'/') & ((*first == b'/') | (*first == b'.'));
+    let may_be_relative = bytes.iter().zip(&bytes[1..]).fold(false, |may, pair| may | starts_name(pair));
     (!may_be_relative || bytes[1..].split(|b| *b == b'/').all(|name| !matches!(name, b"" | b"." | b"..")))
         && (is_plain || path.chars().all(is_legal_char))
 }
