@@ -87,7 +87,7 @@ fn newest(dir: &Path, notes: &mut Vec<String>) -> Result<(PathBuf, Loaded), Conv
     for zxid in zxids.iter().rev() {
         let path = dir.join(snapshot::file_name(*zxid));
         let file = File::open(&path).map_err(io_error(&path))?;
-        match snapshot::load(std::io::BufReader::with_capacity(1 << 20, file), RULES) {
+        match snapshot::load(std::io::BufReader::with_capacity(1 << 20, file), RULES, 0) {
             Ok(loaded) if loaded.zxid == *zxid => return Ok((path, loaded)),
             Ok(loaded) => notes.push(format!("{}: this is the snapshot of zxid {}", path.display(), loaded.zxid)),
             Err(SnapshotError::Io(error)) => return Err(ConvertError::Io { path, error }),

@@ -19,7 +19,7 @@ pub mod written;
 
 use crate::base::Zxid;
 
-pub use recover::{Damage, JournalPosition, Recovery, SegmentSpan, glance, identity_in};
+pub use recover::{Damage, JournalPosition, Recovery, SegmentSpan, glance, identity_in, record_zxid};
 pub use walk::{ReadSegment, Walk, Walked};
 pub use writer::{Journal, JournalStats};
 

@@ -336,6 +336,6 @@ pub fn glance(id: SegmentId, bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 const REPORT: &str = "its checksum is right, so it was written like this: please report it";
 
 /// Session and cxid come first.
-pub(super) fn record_zxid(body: &[u8]) -> Option<Zxid> {
+pub fn record_zxid(body: &[u8]) -> Option<Zxid> {
     body.get(12..)?.first_chunk().map(|bytes| Zxid(i64::from_be_bytes(*bytes)))
 }

@@ -145,7 +145,7 @@ pub(super) fn rebuild(
 ) -> Result<Rebuilt, BootError> {
     let last = through.unwrap_or(Zxid(i64::MAX));
     let usable = &inventory.snapshots[..inventory.snapshots.partition_point(|zxid| *zxid <= last)];
-    let (mut state, journal) = match newest_snapshot(media, rules, usable)? {
+    let (mut state, journal) = match newest_snapshot(media, rules, usable, &inventory.segments)? {
         Some(found) => found,
         // A history that replaced another starts with its first snapshot, not with nothing.
         None if inventory.floor > SegmentId(0) => {
@@ -210,19 +210,38 @@ fn is_foreign(media: &dyn BootMedia, segment: SegmentId, journal: u64) -> bool {
         && journal::identity_in(segment, &front).is_some_and(|identity| identity != journal)
 }
 
+/// About how many znodes the journal makes behind a snapshot, by a look at its newest segment that holds anything.
+fn births_behind(media: &dyn BootMedia, segments: &[SegmentId], snapshot: Zxid) -> usize {
+    let mut bytes = Vec::new();
+    for segment in segments.iter().rev() {
+        if media.read_segment_at(*segment, 0, limits::BATCH_BYTES_MAX, &mut bytes).is_err() {
+            continue;
+        }
+        let mut records = journal::glance(*segment, &bytes).peekable();
+        let Some(first) = records.peek().and_then(|record| journal::record_zxid(record)) else { continue };
+        let (count, births) = records.fold((0, 0), |(count, births), record| (count + 1, births + txn::births(record)));
+        // Zxids are counted within an epoch; how many there were in those between is not known.
+        let since = if first.epoch() == snapshot.epoch() { snapshot.counter() } else { 0 };
+        let behind = i64::from(first.counter()) - i64::from(since);
+        return usize::try_from(behind * births / count).unwrap_or(0);
+    }
+    0
+}
+
 /// The newest snapshot that can be read whole, and the journal it names. Older ones are tried too: the journal
 /// behind them is longer.
 fn newest_snapshot(
     media: &dyn BootMedia,
     rules: OwnerRules,
     usable: &[Zxid],
+    segments: &[SegmentId],
 ) -> Result<Option<(State, u64)>, BootError> {
     let mut unusable = Vec::new();
     for zxid in usable.iter().rev() {
-        let loaded = media
-            .read_snapshot(*zxid)
-            .map_err(|what| what.to_string())
-            .and_then(|file| snapshot::load(file, rules).map_err(|what| what.to_string()));
+        let loaded = media.read_snapshot(*zxid).map_err(|what| what.to_string()).and_then(|file| {
+            let births = births_behind(media, segments, *zxid);
+            snapshot::load(file, rules, births).map_err(|what| what.to_string())
+        });
         match loaded {
             Ok(loaded) if loaded.tree.digest() != loaded.digest => {
                 tracing::error!(%zxid, "a snapshot's tree has another digest than the one it was taken of");

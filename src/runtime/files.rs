@@ -141,7 +141,17 @@ impl DataDirs {
     pub fn read_segment(&self, segment: SegmentId, bytes: &mut Vec<u8>) -> io::Result<()> {
         bytes.clear();
         // Tells its length itself, so that memory is taken once.
-        File::open(self.segment_path(segment))?.read_to_end(bytes).map(drop)
+        File::open(self.segment_path(segment))?.read_to_end(bytes)?;
+        self.read_ahead(SegmentId(segment.0 + 1));
+        Ok(())
+    }
+
+    /// Has the kernel read a segment, if it is there, while the one before is being looked through.
+    fn read_ahead(&self, segment: SegmentId) {
+        if let Ok(file) = File::open(self.segment_path(segment)) {
+            // Where it is not heeded the segment is read all the same, later.
+            let _ = rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::WillNeed);
+        }
     }
 
     /// Replaces what is in `bytes` by at most `length` bytes of the file from `offset` on.

@@ -57,10 +57,11 @@ impl From<std::io::Error> for SnapshotError {
     }
 }
 
-/// Reads a whole snapshot. Wants large reads, not a buffer: chunks are read in one piece.
+/// Reads a whole snapshot. Wants large reads, not a buffer: chunks are read in one piece. `more` znodes are expected to
+/// follow from the journal.
 ///
 /// Errors: [`SnapshotError`]; nothing of a bad snapshot is ever used.
-pub fn load(source: impl Read, rules: OwnerRules) -> Result<Loaded, SnapshotError> {
+pub fn load(source: impl Read, rules: OwnerRules, more: usize) -> Result<Loaded, SnapshotError> {
     let mut input = Input { source, offset: 0, chunk: Vec::new(), file_crc: 0, chunk_number: 0 };
     let header = input.file_header()?;
     let mut loader = Tree::loader(rules);
@@ -92,7 +93,7 @@ pub fn load(source: impl Read, rules: OwnerRules) -> Result<Loaded, SnapshotErro
     }
     input.expect_end()?;
     let offset = input.offset;
-    let tree = loader.finish().map_err(|what| SnapshotError::Bad { offset, what })?;
+    let tree = loader.finish(more).map_err(|what| SnapshotError::Bad { offset, what })?;
     let head = header.head();
     let SnapshotHead { zxid, wall, digest, max_session, floor, journal, .. } = head;
     Ok(Loaded { tree, sessions, zxid, max_session, digest, wall, floor, journal })

@@ -135,7 +135,7 @@ impl StreamReader {
         if !self.is_finished() {
             return Err(bad("the state has not ended".into()));
         }
-        let tree = self.loader.finish().map_err(bad)?;
+        let tree = self.loader.finish(0).map_err(bad)?;
         let digest = tree.digest();
         Ok(Loaded {
             tree,

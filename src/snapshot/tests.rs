@@ -61,7 +61,7 @@ fn what_was_written_is_loaded() {
         _ => Some(vec![1, 2, 3]),
     });
     let file = write(&mut tree);
-    let loaded = load(&file[..], rules()).unwrap();
+    let loaded = load(&file[..], rules(), 0).unwrap();
     assert_eq!((loaded.zxid, loaded.max_session, loaded.wall), (Zxid(40), SessionId(99), WallMs(1)));
     assert_eq!((loaded.floor, loaded.journal), (SegmentId(5), 0xfeed));
     let head = read_head(&file[..88]).unwrap();
@@ -84,18 +84,18 @@ fn every_cut_and_every_flipped_byte_is_refused() {
     let mut tree = Tree::new(rules());
     grow(&mut tree, 6, |number| Some(vec![number as u8; 20]));
     let file = write(&mut tree);
-    assert!(load(&file[..], rules()).is_ok());
+    assert!(load(&file[..], rules(), 0).is_ok());
     for end in 0..file.len() {
-        assert!(load(&file[..end], rules()).is_err(), "cut at {end}");
+        assert!(load(&file[..end], rules(), 0).is_err(), "cut at {end}");
         let mut bad = file.clone();
         bad[end] ^= 4;
-        match load(&bad[..], rules()) {
+        match load(&bad[..], rules(), 0) {
             Err(SnapshotError::Bad { offset, .. }) => assert!(offset <= end as u64),
             _ => panic!("the flipped byte {end} went unseen"),
         }
     }
     let longer = [&file[..], b"x"].concat();
-    assert!(load(&longer[..], rules()).is_err());
+    assert!(load(&longer[..], rules(), 0).is_err());
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn chunks_of_two_snapshots_do_not_mix() {
     let two = write(&mut tree);
     assert_eq!(one.len(), two.len());
     let mixed = [&one[..88], &two[88..]].concat();
-    assert!(load(&mixed[..], rules()).is_err());
+    assert!(load(&mixed[..], rules(), 0).is_err());
 }
 
 #[test]
@@ -145,9 +145,9 @@ fn the_first_format_is_still_read() {
         put(&mut old, at + 20, crc);
         at += 24 + payload;
     }
-    let loaded = load(&old[..], rules()).unwrap();
+    let loaded = load(&old[..], rules(), 0).unwrap();
     assert_eq!((loaded.zxid, loaded.floor, loaded.journal), (Zxid(40), SegmentId(0), 0));
     assert_eq!(loaded.tree.digest(), tree.digest());
     old[68] ^= 1;
-    assert!(load(&old[..], rules()).is_err());
+    assert!(load(&old[..], rules(), 0).is_err());
 }

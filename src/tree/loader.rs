@@ -55,16 +55,17 @@ impl TreeLoader {
     }
 
     /// Names every znode, links children to parents and counts what is not stored and not counted yet: children,
-    /// ACL users, quota usage.
+    /// ACL users, quota usage. `more` is as of [`Tree::expect`].
     ///
     /// Errors say what is wrong with the snapshot: no root, a path twice, a znode without a parent, or a TTL
     /// node while extended types are off (it would be taken for an ephemeral and reaped, UB-17).
-    pub fn finish(self) -> Result<Tree, String> {
+    pub fn finish(self, more: usize) -> Result<Tree, String> {
         let TreeLoader { mut tree, hashes, root, fault } = self;
         if let Some(fault) = fault {
             return Err(fault);
         }
-        tree.names = Names::of_all(&tree.slab, &hashes)
+        let more = more.min(EXPECTED_MAX * hashes.len());
+        tree.names = Names::of_all(&tree.slab, &hashes, more)
             .map_err(|slot| format!("{} is there twice", tree.slab.at(slot).znode().path()))?;
         drop(hashes);
         let (node, pzxid, cversion) = root.ok_or("there is no root")?;
@@ -98,6 +99,9 @@ impl TreeLoader {
     }
 }
 
+/// How many times the znodes that are there may be expected besides.
+const EXPECTED_MAX: usize = 4;
+
 impl Tree {
     /// What every tree has, though old snapshots may lack it, and quotas rediscovered (parity Q-15).
     fn complete(&mut self) {
@@ -119,9 +123,9 @@ impl Tree {
     }
 
     /// So many more znodes are about to be replayed: makes room for them at once, because a name table that grows looks at every
-    /// znode it names. Not for more than four times as many as there are; smaller tables grow cheaply.
+    /// znode it names. Not for more than [`EXPECTED_MAX`] times as many as there are; smaller tables grow cheaply.
     pub fn expect(&mut self, more: usize) {
-        self.names.reserve(&self.slab, more.min(4 * self.slab.live()));
+        self.names.reserve(&self.slab, more.min(EXPECTED_MAX * self.slab.live()));
     }
 
     /// What was expected has come, or not: gives back what is far too much.
@@ -156,7 +160,7 @@ mod tests {
         for node in nodes {
             loader.node(node.clone(), Zxid(5), 2);
         }
-        loader.finish()
+        loader.finish(0)
     }
 
     #[test]

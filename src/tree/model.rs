@@ -435,7 +435,7 @@ fn a_snapshot_is_the_moment_it_began_and_loads_as_such() {
                 }
             }
             model.must_equal(&tree);
-            let loaded = loader.finish().unwrap_or_else(|fault| panic!("seed {seed} round {round}: {fault}"));
+            let loaded = loader.finish(0).unwrap_or_else(|fault| panic!("seed {seed} round {round}: {fault}"));
             // Usage is counted afresh by a loader; it may have drifted (a limit came later than its usage).
             let mut then = then;
             let limits = then.nodes.keys().filter(|path| path.ends_with("/zookeeper_limits"));

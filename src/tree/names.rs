@@ -49,10 +49,10 @@ impl Names {
     }
 
     /// The names of the slots from 1 on, whose paths have these hashes; in tables of the right size from the start, one
-    /// after the other, so that nothing is hashed twice and what is written to stays in the cache.
+    /// after the other, so that nothing is hashed twice and what is written to stays in the cache. With room for so many more.
     ///
     /// Errors: the slot of a path that is there twice.
-    pub fn of_all(slab: &Slab, hashes: &[PathHash]) -> Result<Names, u32> {
+    pub fn of_all(slab: &Slab, hashes: &[PathHash], more: usize) -> Result<Names, u32> {
         let mut ends = [0usize; PARTS];
         hashes.iter().for_each(|hash| ends[hash.part()] += 1);
         let mut sum = 0;
@@ -71,7 +71,7 @@ impl Names {
         let mut parts = Vec::with_capacity(PARTS);
         let mut start = 0;
         for end in ends {
-            let mut part = HashTable::with_capacity(end - start);
+            let mut part = HashTable::with_capacity(end - start + more.div_ceil(PARTS));
             for &(hash, slot) in &sorted[start..end] {
                 let same = |other: &u32| hash_of(*other) == hash && path_of(*other) == path_of(slot);
                 match part.entry(hash.0, same, |other| hash_of(*other).0) {

@@ -368,7 +368,7 @@ mod tests {
             for n in 0..count {
                 loader.node(Znode::new(&Meta::default(), &format!("/{n:09}"), None), Zxid::ZERO, 0);
             }
-            let tree = loader.finish().unwrap();
+            let tree = loader.finish(0).unwrap();
             let copy = tree.replicate();
             sendable(&copy);
             assert_eq!(copy.get("/").unwrap().num_children(), count);

@@ -158,7 +158,7 @@ fn run(input: &[u8]) {
     match result {
         Ok(report) => {
             let file = fs::File::open(&report.written).expect("the report says where it is");
-            match snapshot::load(file, options.rules) {
+            match snapshot::load(file, options.rules, 0) {
                 Ok(loaded) => {
                     assert_eq!((loaded.zxid, loaded.digest), (report.last_zxid, report.digest));
                     assert_eq!(loaded.tree.digest_from_scratch(), report.digest);

@@ -373,7 +373,7 @@ impl World {
             }
             DiskEffect::SnapshotClose { zxid } => {
                 // A server that cannot read its own snapshot does not start again.
-                match snapshot::load(&self.snapshot[..], RULES) {
+                match snapshot::load(&self.snapshot[..], RULES, 0) {
                     Ok(loaded) => assert_eq!((loaded.zxid, loaded.tree.digest()), (zxid, loaded.digest)),
                     Err(error) => panic!("the snapshot of {zxid} cannot be read: {error}"),
                 }

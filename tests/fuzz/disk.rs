@@ -268,7 +268,7 @@ fn run_snapshot(input: &[u8]) {
     let (good, digest) = good_snapshot();
     let mut files = [good.clone()];
     let forged = edit(&mut files, input.get(1..).unwrap_or_default(), reseal_snapshot);
-    match snapshot::load(&files[0][..], RULES) {
+    match snapshot::load(&files[0][..], RULES, 0) {
         Ok(loaded) if !forged => {
             assert!(files[0] == *good, "a damaged snapshot was loaded");
             assert_eq!((loaded.zxid, loaded.sessions.len()), (Zxid(400), 2));

@@ -140,7 +140,7 @@ fn comes_back(tree: &mut Tree) {
     tree.snapshot_begin();
     while tree.snapshot_next(100, &mut |node| writer.node(node)) {}
     let file = writer.finish();
-    match snapshot::load(&file[..], RULES) {
+    match snapshot::load(&file[..], RULES, 0) {
         Ok(loaded) => {
             assert_eq!(loaded.tree.digest(), tree.digest());
             // Reserved znodes that no judgement would have let go are planted again.
