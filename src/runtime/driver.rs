@@ -23,6 +23,7 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 
 use super::accept::{Acceptor, Arrival};
 use super::clock;
+use super::company::Company;
 use super::disk::{DiskNews, DiskPort};
 use super::files::DataDirs;
 use super::host::Board;
@@ -129,35 +130,6 @@ enum Heard {
     Part,
 }
 
-/// Who speaks to this executor: one client, or several.
-struct Company {
-    /// The token of whoever spoke last.
-    last: u64,
-    /// Since when nobody else has.
-    since: Instant,
-}
-
-/// A client that has had the executor to itself for so long is taken to be the only one that waits for it.
-const COMPANY_LEFT_MS: u64 = 10;
-
-impl Company {
-    fn hear(&mut self, token: u64, now: Now) {
-        if token != self.last {
-            self.crowd(now);
-            self.last = token;
-        }
-    }
-
-    /// Somebody has spoken who may be many.
-    fn crowd(&mut self, now: Now) {
-        self.since = now.mono;
-    }
-
-    fn is_single(&self, now: Now) -> bool {
-        now.mono.millis_since(self.since) >= COMPANY_LEFT_MS
-    }
-}
-
 const WAKE: u64 = u64::MAX;
 const TICK: u64 = u64::MAX - 1;
 const ACCEPT: u64 = u64::MAX - 2;
@@ -206,7 +178,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             up: Vec::new(),
             down: Vec::new(),
             news: Vec::new(),
-            company: Company { last: WAKE, since: clock::now().mono },
+            company: Company::new(clock::now()),
             shard_tick_due: false,
             work_left: false,
             look_around: true,
@@ -381,7 +353,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         for inbox in &mut replica.from_shards {
             for mail in inbox.drain() {
                 busy = true;
-                self.company.crowd(now);
+                self.company.hear_many(now);
                 replica.machine.on_mail(mail, now, says);
             }
         }

@@ -27,6 +27,7 @@ mod accept;
 mod bell;
 mod chores;
 mod clock;
+mod company;
 mod disk;
 mod driver;
 mod ensemble;
