@@ -9,7 +9,8 @@ directory in which it creates sequential nodes. What must hold after each restar
   - the worker's session is still there and can be taken up again
   - an ephemeral node of a live session is still there
 
-Every third round the server is killed before it has answered anything, every fifth again while it recovers.
+Every third round the server is killed before it has answered anything, every fifth again while it recovers. Every fourth one worker writes
+alone: for a client that nobody keeps company the server writes its journal on another thread.
 """
 
 import argparse
@@ -183,7 +184,7 @@ def main():
                 err, _ = worker.call(wire.CREATE, wire.create(path, b"0", flags=flags))
                 assert err == 0, f"{path}: {err}"
         for number in range(options.rounds):
-            load(workers, 0 if number % 3 == 2 else dice.uniform(0.05, 0.6))
+            load(workers[:1] if number % 4 == 1 else workers, 0 if number % 3 == 2 else dice.uniform(0.05, 0.6))
             server.kill(signal.SIGKILL)
             drain(workers)
             acknowledged += sum(worker.acknowledged - worker.start for worker in workers)

@@ -104,7 +104,7 @@ class Cluster:
     def _all_serve(self):
         for member in self.members:
             if not member.running:
-                raise Failed(f"{member} ended instead of serving")
+                raise Failed(f"{member} ended instead of serving: {member.last_words}")
         return all(member.status() for member in self.members)
 
     def __exit__(self, kind, *_):
