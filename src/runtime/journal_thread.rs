@@ -7,7 +7,7 @@
 //! that thread may ask for the shortest time slice there is: the scheduler (EEVDF, Linux 6.12) then lets it run the
 //! moment the disk answers. It needs no privilege, and where it is not understood nothing is lost but latency.
 //!
-//! To hand a batch over and to be woken for its end takes two switches of threads, a sixth of what a lone writer waits
+//! To hand a batch over and to be woken for its end takes two switches of threads, a tenth of what a lone writer waits
 //! for. So an executor that has nothing else to do may write a batch itself (`DiskPort` decides when).
 
 use std::io;
