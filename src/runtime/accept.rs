@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use rustix::event::Timespec;
 use rustix::io::Errno;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -109,24 +108,14 @@ pub fn ipv6_exists() -> bool {
     TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).is_ok()
 }
 
-/// Raises the soft limit of open files to the hard one, as the JVM does, and returns what clients may have of it.
-fn descriptors_for_clients() -> usize {
-    let mut limit = getrlimit(Resource::Nofile);
-    if limit.current != limit.maximum {
-        let raised = Rlimit { current: limit.maximum, ..limit };
-        if setrlimit(Resource::Nofile, raised).is_ok() {
-            limit = getrlimit(Resource::Nofile);
-        }
-    }
-    limit.current.map_or(usize::MAX, |limit| limit.saturating_sub(DESCRIPTORS_KEPT).max(1) as usize)
-}
-
 impl Acceptor {
+    /// `descriptors`: how many this process may have.
     pub fn new(
         listeners: Vec<TcpListener>,
         ways: Vec<Way>,
         loads: Vec<Arc<AtomicUsize>>,
         admission: Arc<dyn Admission>,
+        descriptors: u64,
     ) -> io::Result<Acceptor> {
         assert_eq!(ways.len(), loads.len());
         let retry = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
@@ -136,7 +125,7 @@ impl Acceptor {
             loads,
             admission,
             next: 0,
-            room: descriptors_for_clients(),
+            room: descriptors.saturating_sub(DESCRIPTORS_KEPT).max(1) as usize,
             retry,
             pending: true,
             last_complaint: None,

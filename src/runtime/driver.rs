@@ -262,13 +262,14 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
         busy |= self.exchange(now);
         if let Some(shard) = &mut self.shard {
             shard.net.settle(&mut shard.machine, now, &mut self.shard_says);
+            shard.net.show_out();
         }
         self.post();
         self.keep_stopping(phase);
         // None of this rings again: mail for the replica here, sockets half read, events that did not fit.
         self.work_left = heard == Heard::Part
             || !self.shard_says.mail.is_empty()
-            || self.shard.as_ref().is_some_and(|shard| read_all && shard.net.has_ready())
+            || self.shard.as_ref().is_some_and(|shard| shard.net.has_leaving() || read_all && shard.net.has_ready())
             || self.peers().is_some_and(Peers::has_work);
         busy || self.work_left
     }

@@ -28,6 +28,7 @@ mod bell;
 mod chores;
 mod clock;
 mod company;
+mod descriptors;
 mod disk;
 mod driver;
 mod ensemble;
@@ -55,6 +56,7 @@ mod sync;
 mod wake;
 
 pub use accept::{Admission, NoLimits, Refusal};
+pub use descriptors::make_room;
 pub use ensemble::{ensemble_settings, peer_setup};
 pub use files::{DataDirs, LockError};
 pub use host::{Board, Host};

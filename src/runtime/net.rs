@@ -5,7 +5,7 @@
 //! shard's own buffer with one `send` per connection and turn. A client that does not read fills its own buffer
 //! and nothing else: we come back to it when the kernel reports room.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -26,8 +26,10 @@ pub struct Net {
     conns: Vec<Option<Conn>>,
     /// Connections that may have bytes waiting; each at most once (`Conn::queued`).
     ready: Vec<ConnId>,
-    /// Closed by the shard, with bytes still to send.
-    lingering: BTreeMap<u64, Lingering>,
+    /// Closed by the shard, and not yet shown out; by token.
+    leaving: VecDeque<(u64, Leaving)>,
+    /// Those of them whose client must first take what has been sent.
+    lingering: BTreeMap<u64, Leaving>,
     scratch: Box<[u8]>,
     admission: Arc<dyn Admission>,
     /// This shard's connections, as the acceptor reads it when it spreads new ones.
@@ -54,7 +56,7 @@ struct Conn {
     full: bool,
 }
 
-struct Lingering {
+struct Leaving {
     stream: TcpStream,
     output: Vec<u8>,
     sent: usize,
@@ -63,6 +65,10 @@ struct Lingering {
 
 /// How long a closed connection's last replies may wait for its client to read them.
 const LINGER_MS: u64 = 5_000;
+
+/// Closed connections that leave in one turn. The system calls of each take some 15 us, and when a thousand clients close at once
+/// those who stay need not wait for all of them.
+const LEAVES_PER_TURN: usize = 16;
 
 /// Sent bytes are cut from the front of an output once they are this many, and half of it.
 const CUT_BYTES: usize = 64 * 1024;
@@ -82,6 +88,7 @@ impl Net {
         Net {
             conns: Vec::new(),
             ready: Vec::new(),
+            leaving: VecDeque::new(),
             lingering: BTreeMap::new(),
             scratch: vec![0; limits::READ_CHUNK_BYTES].into_boxed_slice(),
             admission,
@@ -239,17 +246,36 @@ impl Net {
 
     fn close(&mut self, close: Close, machine: &mut impl ShardMachine, now: Now) {
         let Some(conn) = self.remove(close.conn) else { return };
-        let mut output = std::mem::take(machine.output(close.conn));
+        let output = std::mem::take(machine.output(close.conn));
         if close.abort {
             return abort(&conn.stream);
         }
-        let mut sent = conn.sent;
-        if !conn.full && matches!(send_from(&conn.stream, &output, &mut sent), Sent::All | Sent::Failed) {
-            return end(&conn.stream, &mut self.scratch);
+        let leaving = Leaving { stream: conn.stream, output, sent: conn.sent, since: now.mono };
+        match conn.full {
+            true => self.linger(token(close.conn), leaving),
+            false => self.leaving.push_back((token(close.conn), leaving)),
         }
-        output.shrink_to_fit();
-        let lingering = Lingering { stream: conn.stream, output, sent, since: now.mono };
-        self.lingering.insert(token(close.conn), lingering);
+    }
+
+    /// Shows out a few of the connections that the shard has closed.
+    pub fn show_out(&mut self) {
+        for _ in 0..LEAVES_PER_TURN {
+            let Some((token, mut conn)) = self.leaving.pop_front() else { return };
+            match send_from(&conn.stream, &conn.output, &mut conn.sent) {
+                Sent::All | Sent::Failed => end(&conn.stream, &mut self.scratch),
+                Sent::Some => self.linger(token, conn),
+            }
+        }
+    }
+
+    /// Whether some connection waits to be shown out.
+    pub fn has_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    fn linger(&mut self, token: u64, mut conn: Leaving) {
+        conn.output.shrink_to_fit();
+        self.lingering.insert(token, conn);
     }
 
     fn send_lingering(&mut self, token: u64) {
@@ -279,6 +305,9 @@ impl Net {
             let Some(conn) = &self.conns[slot] else { continue };
             let conn = ConnId { slot: slot as u32, generation: conn.generation };
             self.close(Close { conn, abort: false }, machine, now);
+        }
+        while self.has_leaving() {
+            self.show_out();
         }
         self.lingering.is_empty()
     }

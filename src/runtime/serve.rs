@@ -15,6 +15,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use super::accept::{Acceptor, Admission, Arrival, Way, listen};
 use super::chores::do_chores;
 use super::clock;
+use super::descriptors;
 use super::disk::{DiskPort, DiskSettings};
 use super::driver::{Driver, Post, ReplicaSide, ShardSide};
 use super::epochs::{EpochPort, write_epochs};
@@ -163,6 +164,7 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
     ready: impl FnOnce(&[SocketAddr]),
 ) -> Result<(), ServeError> {
     let signals = StopSignals::take().map_err(|error| ServeError::Start(format!("cannot take signals: {error}")))?;
+    let descriptors = descriptors::make_room();
     probe::io_uring().map_err(ServeError::NoRing)?;
     let dirs = DataDirs::new(&setup.data_dir, &setup.data_log_dir);
     let _lock = dirs.lock().map_err(ServeError::Lock)?;
@@ -183,7 +185,7 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
     let disk =
         DiskSettings { dirs, force_sync: setup.force_sync, slow_write: Duration::from_millis(setup.slow_write_ms) };
     let plan =
-        Plan::draw(&setup, booted, listeners, doors, disk).map_err(|error| ServeError::Start(error.to_string()))?;
+        Plan::draw(&setup, booted, listeners, doors, disk, descriptors).map_err(|error| ServeError::Start(error.to_string()))?;
     let stop = plan.stop.clone();
     let threads = plan.start()?;
     let ended = wait_for_end(&signals, &stop, || {
@@ -307,6 +309,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
         listeners: Vec<TcpListener>,
         doors: Doors,
         disk: DiskSettings,
+        descriptors: u64,
     ) -> io::Result<Plan<S, R>> {
         let places = &setup.places;
         let shard_count = booted.shards.len();
@@ -359,7 +362,7 @@ impl<S: ShardMachine, R: ReplicaMachine> Plan<S, R> {
             let net = Net::new(setup.admission.clone(), loads[shard].clone());
             seats[seat].shard = Some(ShardSide { machine, net, arrivals, acceptor: None, to_replica, from_replica });
         }
-        let mut acceptor = Acceptor::new(listeners, ways, loads, setup.admission.clone())?;
+        let mut acceptor = Acceptor::new(listeners, ways, loads, setup.admission.clone(), descriptors)?;
         if setup.peers.is_some() {
             acceptor.keep_back(peers::DESCRIPTORS_MAX);
         }
