@@ -1,7 +1,9 @@
 //! What disturbs the load while it is measured: a thread with connections of its own, which are not counted.
 //!
 //! It begins with the window that counts and shares the load threads' processors, so that the server is not
-//! robbed of its own; it rests between its turns, and the report says how much processor time it took.
+//! robbed of its own. The two give way to each other all the time: else the load would wait for the generator's scheduler, up to
+//! 4 ms each time, and that would look like the server's tail. The disturbance rests between its turns, and the report says how
+//! much processor time it took.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -39,6 +39,8 @@ struct Task {
     /// Open loop: when this thread's first request is due.
     first_due: f64,
     cpu: Option<usize>,
+    /// A disturbance works on the same processors.
+    is_disturbed: bool,
     seed: u64,
     answered: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -88,6 +90,7 @@ pub fn run(args: &BenchArgs, root: &str, plan: Plan) -> Result<Outcome, String> 
             interval,
             first_due: interval.unwrap_or(0.0) * number as f64 / args.threads as f64,
             cpu: (!cpus.is_empty()).then(|| cpus[number % cpus.len()]),
+            is_disturbed: disturbance.is_some(),
             seed: number as u64 + 1,
             answered: answered.clone(),
             stop: stop.clone(),
@@ -202,6 +205,9 @@ fn drive(mut conns: Vec<Conn>, task: &Task, tally: &mut Tally) -> Result<(), Str
             open.issue_due(now, &mut conns, task, &mut rng, poll.registry())?;
         }
         let patience = open.as_ref().map_or(Duration::from_millis(100), |open| open.patience(clock()));
+        if task.is_disturbed && patience.is_zero() {
+            std::thread::yield_now();
+        }
         wait(&mut poll, &mut events, patience)?;
         for event in &events {
             let number = event.token().0;

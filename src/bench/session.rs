@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -65,7 +66,7 @@ pub fn open_many(
     Ok(all)
 }
 
-/// Opens `count` sessions at once. `first` is the number of the first among all of the run.
+/// Opens `count` sessions at once. `first` is the number of the first among all of the run. Gives way to other threads after each.
 pub fn open_batch(servers: &[SocketAddr], first: usize, count: usize, timeout_ms: u32) -> Result<Vec<Opened>, String> {
     let mut streams = Vec::with_capacity(count);
     for number in first..first + count {
@@ -73,8 +74,13 @@ pub fn open_batch(servers: &[SocketAddr], first: usize, count: usize, timeout_ms
         let stream =
             greet(server, number, timeout_ms, ANSWER_TIMEOUT).map_err(|e| format!("connection {}: {e}", number + 1))?;
         streams.push((server, stream));
+        thread::yield_now();
     }
-    streams.into_iter().map(|(server, stream)| take_greeting(server, stream)).collect()
+    let take = |(server, stream)| {
+        thread::yield_now();
+        take_greeting(server, stream)
+    };
+    streams.into_iter().map(take).collect()
 }
 
 fn ping_all(sessions: &[Opened]) -> Result<(), String> {
@@ -86,14 +92,16 @@ fn ping_all(sessions: &[Opened]) -> Result<(), String> {
     Ok(())
 }
 
-/// Ends sessions that have asked nothing, all at once, as clients do.
+/// Ends sessions that have asked nothing, all at once, as clients do. Gives way to other threads after each.
 pub fn close_all(sessions: Vec<Opened>) -> Result<(), String> {
     let mut close = Vec::new();
     wire::header_only(&mut close, 1, wire::op::CLOSE_SESSION);
     for session in &sessions {
         (&session.stream).write_all(&close).map_err(|e| format!("lost a connection: {e}"))?;
+        thread::yield_now();
     }
     for session in &sessions {
+        thread::yield_now();
         read_frame(&session.stream).map_err(|e| format!("closeSession: {e}"))?;
     }
     Ok(())

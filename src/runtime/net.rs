@@ -205,11 +205,12 @@ impl Net {
             std::mem::swap(&mut work.dirty, &mut out.dirty);
             std::mem::swap(&mut work.close, &mut out.close);
             std::mem::swap(&mut work.resume, &mut out.resume);
-            for id in work.dirty.drain(..) {
-                self.flush(id, machine, now, out);
-            }
+            // First, because their last replies leave with them (`show_out`).
             for close in work.close.drain(..) {
                 self.close(close, machine, now);
+            }
+            for id in work.dirty.drain(..) {
+                self.flush(id, machine, now, out);
             }
             for id in work.resume.drain(..) {
                 if get(&mut self.conns, id).is_some_and(|conn| conn.readable) {
