@@ -314,6 +314,13 @@ pub fn births(payload: &[u8]) -> i64 {
     }
 }
 
+/// The path that an encoded entry begins with, as most do. Nothing is checked: what comes of another entry means nothing.
+pub fn first_path(payload: &[u8]) -> Option<&[u8]> {
+    const PATH_AT: usize = 32;
+    let (length, rest) = payload.get(PATH_AT..)?.split_first_chunk()?;
+    rest.get(..usize::try_from(i32::from_be_bytes(*length)).ok()?)
+}
+
 /// Decodes a log entry's payload. The digest is there if bytes are left for it behind the body.
 ///
 /// Errors: [`Malformed`] for types no reader knows; a log that holds one cannot be loaded by anybody.

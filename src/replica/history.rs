@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
-use super::{BootError, BootMedia, Settings};
+use super::{BootError, BootMedia, Settings, ahead::Ahead};
 use crate::base::{SessionId, Zxid, limits};
 use crate::codec::txn::{self, DIGEST_VERSION, Txn};
 use crate::journal::{self, JournalPosition, Recovery, SegmentId, Walk};
@@ -168,10 +168,12 @@ pub(super) fn rebuild(
         let births: i64 = journal::glance(*segment, &bytes).map(txn::births).sum();
         // The next ones are likely to be like this one.
         state.tree.expect(usize::try_from(births).unwrap_or(0) * (read.len() - number));
+        let mut ahead = Ahead::new(&bytes, journal::glance(*segment, &bytes));
         let replay = |zxid, record: &[u8]| {
             if zxid > last {
                 return Ok(());
             }
+            ahead.at(record, &state.tree);
             state.replay(zxid, record)?;
             on_record(zxid, record);
             Ok(())

@@ -16,6 +16,7 @@
 //!
 //! Does not know: sockets, files, the time of day (it is told), or how shards are scheduled.
 
+mod ahead;
 mod boot;
 mod dialling;
 mod effects;

@@ -2,15 +2,17 @@
 
 use crc32fast::Hasher;
 
-use super::slab::CHUNK;
 use super::znode::{Meta, Znode};
 use crate::base::Zxid;
+
+/// Parts that are allocated together, so that growing never moves what is there.
+const CHUNK: u32 = 4096;
 
 /// The sum, and what the znode in each slot adds to it: to take that out again it need not be made once more.
 #[derive(Default)]
 pub(super) struct Digests {
     sum: i64,
-    /// In chunks, as the slots are; 0 for a free one.
+    /// In chunks; 0 for a free slot.
     parts: Vec<Box<[u32]>>,
 }
 

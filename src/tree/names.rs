@@ -4,6 +4,7 @@
 //! holds, and one table of a million paths would stop its core for a tenth of a second.
 
 use std::hash::Hasher;
+use std::hint::black_box;
 
 use foldhash::SharedSeed;
 use foldhash::fast::FoldHasher;
@@ -92,6 +93,24 @@ impl Names {
 
     pub fn find(&self, slab: &Slab, hash: PathHash, path: &[u8]) -> Option<u32> {
         self.parts[hash.part()].find(hash.0, |slot| slab.at(*slot).znode().path_bytes() == path).copied()
+    }
+
+    /// Fetches from memory what [`Names::find`] will read, and where [`Names::insert`] will write. One kind of it after the other:
+    /// each is a wait of its own, and the processor waits for several at a time if little stands between.
+    pub fn foresee(&self, slab: &Slab, sought: &[(PathHash, &[u8])]) {
+        for (hash, _) in sought {
+            black_box(self.parts[hash.part()].find(hash.0, |_| false));
+        }
+        for (hash, _) in sought {
+            // A new slot goes near the place that the lowest bits say, next to others. (A store that waits for memory makes those
+            // behind it wait as well.)
+            let part = &self.parts[hash.part()];
+            let mask = part.num_buckets().wrapping_sub(1);
+            black_box((0..8).find_map(|step| part.get_bucket((hash.0 as usize).wrapping_add(step) & mask)).copied());
+        }
+        for (hash, path) in sought {
+            black_box(self.find(slab, *hash, path));
+        }
     }
 
     /// `slot` holds a path that is in no table yet.

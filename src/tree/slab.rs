@@ -1,8 +1,13 @@
-//! The slots a tree's znodes live in: chunks, so that growing never moves what is there.
+//! The slots a tree's znodes live in: chunks, so that growing never moves what is there, and a copy of the whole shares with
+//! the original each chunk that neither has changed since.
 //!
 //! A slot threads its znode into its parent's list of children. What children do to a znode that itself stays as it is
 //! (pzxid, cversion, their list) is a record of its own: most znodes are leaves and have none. Slot numbers are a tree's
 //! own: two trees may number differently.
+
+use std::array;
+
+use triomphe::Arc;
 
 use super::znode::Znode;
 use crate::base::Zxid;
@@ -12,8 +17,12 @@ pub(super) const NIL: u32 = u32::MAX;
 /// The root's slot.
 pub(super) const ROOT: u32 = 0;
 
-/// Slots that are allocated together.
-pub(super) const CHUNK: u32 = 4096;
+/// Slots that are allocated together, and copied together when one of them changes while they are shared: each is a reference to
+/// be counted somewhere in memory, so that they take some 10 us.
+const CHUNK: u32 = 256;
+
+/// Families that are allocated together.
+const FAMILIES: u32 = 4096;
 
 /// One place in the tree.
 #[derive(Clone)]
@@ -65,7 +74,7 @@ impl Slot {
 
 #[derive(Clone)]
 pub(super) struct Slab {
-    chunks: Vec<Box<[Slot]>>,
+    chunks: Vec<Arc<[Slot; CHUNK as usize]>>,
     /// Slots ever used; the ones beyond are untouched.
     end: u32,
     free: u32,
@@ -84,10 +93,10 @@ impl Slab {
         self.end
     }
 
-    /// Memory taken, in bytes.
+    /// Memory taken, in bytes; also by what is shared with a copy.
     pub fn memory(&self) -> usize {
         self.chunks.len() * CHUNK as usize * size_of::<Slot>()
-            + self.families.len() * CHUNK as usize * size_of::<Family>()
+            + self.families.len() * FAMILIES as usize * size_of::<Family>()
     }
 
     /// Slots in use.
@@ -100,14 +109,14 @@ impl Slab {
     }
 
     pub fn at_mut(&mut self, slot: u32) -> &mut Slot {
-        &mut self.chunks[(slot / CHUNK) as usize][(slot % CHUNK) as usize]
+        &mut Arc::make_mut(&mut self.chunks[(slot / CHUNK) as usize])[(slot % CHUNK) as usize]
     }
 
     /// What the children of the znode in that slot have made of it.
     pub fn family(&self, slot: &Slot) -> Family {
         match slot.family {
             NIL => Family::none(slot.znode().czxid()),
-            place => self.families[(place / CHUNK) as usize][(place % CHUNK) as usize],
+            place => self.families[(place / FAMILIES) as usize][(place % FAMILIES) as usize],
         }
     }
 
@@ -122,7 +131,7 @@ impl Slab {
     }
 
     fn family_at(&mut self, place: u32) -> &mut Family {
-        &mut self.families[(place / CHUNK) as usize][(place % CHUNK) as usize]
+        &mut self.families[(place / FAMILIES) as usize][(place % FAMILIES) as usize]
     }
 
     fn new_family(&mut self, family: Family) -> u32 {
@@ -131,12 +140,12 @@ impl Slab {
             self.free_family = std::mem::replace(self.family_at(place), family).first_child;
             return place;
         }
-        if self.families.last().is_none_or(|chunk| chunk.len() == CHUNK as usize) {
-            self.families.push(Vec::with_capacity(CHUNK as usize));
+        if self.families.last().is_none_or(|chunk| chunk.len() == FAMILIES as usize) {
+            self.families.push(Vec::with_capacity(FAMILIES as usize));
         }
         let chunk = self.families.len() - 1;
         self.families[chunk].push(family);
-        (chunk * CHUNK as usize + self.families[chunk].len() - 1) as u32
+        (chunk * FAMILIES as usize + self.families[chunk].len() - 1) as u32
     }
 
     /// Sets what a snapshot or an edit tells of a znode; one that never had a child needs no record for it. Returns what was
@@ -175,7 +184,7 @@ impl Slab {
         let slot = self.end;
         assert!(slot < NIL, "more znodes than slot numbers");
         if slot / CHUNK == self.chunks.len() as u32 {
-            self.chunks.push((0..CHUNK).map(|_| Slot::vacant(NIL)).collect());
+            self.chunks.push(Arc::new(array::from_fn(|_| Slot::vacant(NIL))));
         }
         self.end += 1;
         slot
@@ -208,6 +217,19 @@ mod tests {
         slab.give_back(CHUNK + 1);
         assert_eq!((slab.live(), slab.end()), (CHUNK as usize, CHUNK + 2));
         assert_eq!([slab.take(), slab.take(), slab.take()], [CHUNK + 1, 5, CHUNK + 2]);
+    }
+
+    #[test]
+    fn a_copy_shares_the_chunks_that_neither_has_changed() {
+        let mut slab = Slab::new();
+        (0..3 * CHUNK).for_each(|_| _ = slab.take());
+        let mut copy = slab.clone();
+        slab.at_mut(0).parent = 7;
+        copy.at_mut(CHUNK).parent = 8;
+        let [parents, copied] = [&slab, &copy].map(|slab| [0, CHUNK, 2 * CHUNK].map(|slot| slab.at(slot).parent));
+        assert_eq!((parents, copied), ([7, NIL, NIL], [NIL, 8, NIL]));
+        let shared: Vec<bool> = slab.chunks.iter().zip(&copy.chunks).map(|(a, b)| Arc::ptr_eq(a, b)).collect();
+        assert_eq!(shared, [false, false, true]);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
+use smallvec::SmallVec;
+
 use super::acl_table::AclTable;
 use super::digest::Digests;
 use super::edit::Undo;
@@ -102,6 +104,13 @@ impl Tree {
             undo: Undo::default(),
             walk: None,
         }
+    }
+
+    /// Changes nothing and answers nothing: the paths that will be looked up soon, so that what the looks need is in the
+    /// processor's caches by then.
+    pub fn foresee<'a>(&self, paths: impl Iterator<Item = &'a [u8]>) {
+        let sought: SmallVec<[_; 256]> = paths.map(|path| (PathHash::of(path), path)).collect();
+        self.names.foresee(&self.slab, &sought);
     }
 
     pub(super) fn find(&self, path: &[u8], hash: PathHash) -> Option<u32> {
