@@ -21,6 +21,8 @@ pub(super) const ROOT: u32 = 0;
 /// be counted somewhere in memory, so that they take some 10 us.
 const CHUNK: u32 = 256;
 
+type Chunk = [Slot; CHUNK as usize];
+
 /// Families that are allocated together.
 const FAMILIES: u32 = 4096;
 
@@ -74,7 +76,7 @@ impl Slot {
 
 #[derive(Clone)]
 pub(super) struct Slab {
-    chunks: Vec<Arc<[Slot; CHUNK as usize]>>,
+    chunks: Vec<Arc<Chunk>>,
     /// Slots ever used; the ones beyond are untouched.
     end: u32,
     free: u32,
@@ -109,7 +111,11 @@ impl Slab {
     }
 
     pub fn at_mut(&mut self, slot: u32) -> &mut Slot {
-        &mut Arc::make_mut(&mut self.chunks[(slot / CHUNK) as usize])[(slot % CHUNK) as usize]
+        let chunk = &mut self.chunks[(slot / CHUNK) as usize];
+        if !chunk.is_unique() {
+            unshare(chunk);
+        }
+        &mut Arc::get_mut(chunk).expect("made so if it was not")[(slot % CHUNK) as usize]
     }
 
     /// What the children of the znode in that slot have made of it.
@@ -184,7 +190,7 @@ impl Slab {
         let slot = self.end;
         assert!(slot < NIL, "more znodes than slot numbers");
         if slot / CHUNK == self.chunks.len() as u32 {
-            self.chunks.push(Arc::new(array::from_fn(|_| Slot::vacant(NIL))));
+            self.chunks.push(vacant_chunk());
         }
         self.end += 1;
         slot
@@ -201,6 +207,20 @@ impl Slab {
         }
         was
     }
+}
+
+// Neither is inlined, lest its whole chunk have room on the stack of each function that touches a slot.
+
+#[cold]
+#[inline(never)]
+fn unshare(chunk: &mut Arc<Chunk>) {
+    Arc::make_mut(chunk);
+}
+
+#[cold]
+#[inline(never)]
+fn vacant_chunk() -> Arc<Chunk> {
+    Arc::new(array::from_fn(|_| Slot::vacant(NIL)))
 }
 
 #[cfg(test)]
