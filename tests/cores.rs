@@ -94,6 +94,30 @@ fn get_data(xid: i32) -> Vec<u8> {
     wire::read(xid, OpCode::GetData, "/zookeeper")
 }
 
+/// A crowd that comes and closes its sessions all at once: each is told so, then its connection ends in good order, and who stays is
+/// served.
+#[test]
+fn a_crowd_that_leaves_together_is_shown_out_one_by_one() {
+    const CROWD: usize = 300;
+    let server = Server::start("crowd", "ringkeeper.shards=1\nmaxClientCnxns=0");
+    let mut stays = Raw::connect(&server);
+    let mut crowd: Vec<Raw> = (0..CROWD).map(|_| Raw::connect(&server)).collect();
+    let close = wire::frame(|w| {
+        w.i32(1);
+        w.i32(OpCode::CloseSession.code());
+    });
+    crowd.iter_mut().for_each(|one| one.send(&close));
+    stays.send(&get_data(7));
+    assert_eq!(stays.reply()[..4], 7i32.to_be_bytes());
+    for one in &mut crowd {
+        let (reply, mut rest) = (one.reply(), Vec::new());
+        assert_eq!((&reply[..4], &reply[12..16]), (&1i32.to_be_bytes()[..], &[0; 4][..]), "xid and error");
+        assert_eq!(one.0.read_to_end(&mut rest).unwrap(), 0, "nothing follows");
+    }
+    stays.send(&get_data(8));
+    assert_eq!(stays.reply()[..4], 8i32.to_be_bytes());
+}
+
 /// What one connection has outstanding it waits for itself: another one's single request is answered among the first thousand
 /// or so. Counted in replies, not in time.
 #[test]

@@ -103,7 +103,7 @@ pub struct Options {
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub sessions: u64,
     /// Watchers of the row `watchers`, several numbers if you like [quick: the first of them]
-    #[arg(long, default_value = "1000,100000", value_delimiter = ',', value_name = "N")]
+    #[arg(long, default_value = "1000,10000,100000", value_delimiter = ',', value_name = "N")]
     pub watchers: Vec<usize>,
     /// A round counts as disturbed if others used more than this share of a processor
     #[arg(long, default_value_t = 0.05, value_name = "SHARE")]

@@ -350,5 +350,7 @@ mod tests {
         let mut record = Vec::new();
         encode(&mut record, &header, &txn, None);
         assert_eq!(decode(&record).unwrap().txn, txn);
+        assert_eq!(first_path(&record), Some("/\u{1f600}".as_bytes()));
+        assert_eq!(first_path(&record[..38]), None);
     }
 }

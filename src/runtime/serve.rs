@@ -184,8 +184,8 @@ pub fn serve<S: ShardMachine, R: ReplicaMachine>(
     let booted = boot(&dirs, clock::now()).map_err(ServeError::Boot)?;
     let disk =
         DiskSettings { dirs, force_sync: setup.force_sync, slow_write: Duration::from_millis(setup.slow_write_ms) };
-    let plan =
-        Plan::draw(&setup, booted, listeners, doors, disk, descriptors).map_err(|error| ServeError::Start(error.to_string()))?;
+    let plan = Plan::draw(&setup, booted, listeners, doors, disk, descriptors)
+        .map_err(|error| ServeError::Start(error.to_string()))?;
     let stop = plan.stop.clone();
     let threads = plan.start()?;
     let ended = wait_for_end(&signals, &stop, || {

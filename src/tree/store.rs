@@ -387,6 +387,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_foreseen_may_be_anything() {
+        let mut tree = Tree::new(OwnerRules::default());
+        tree.foresee([&b""[..], b"/", b"/a", &[0xff; 3000]].into_iter());
+        let header = TxnHeader { session: SessionId(1), cxid: Xid(0), zxid: Zxid(1), time: WallMs(1) };
+        let kind = CreateKind::Plain { two: false, ephemeral: false };
+        let txn = Txn::Create { kind, path: "/a".into(), data: None, acl: vec![].into(), parent_cversion: 1 };
+        tree.apply(&header, &txn, &mut Default::default()).unwrap();
+        let digest = tree.digest();
+        tree.foresee([&b"/a"[..], b"/b", b"/a"].into_iter());
+        assert_eq!(tree.digest(), digest);
+    }
+
+    #[test]
     fn the_reaper_is_shown_containers_and_ttl_nodes_whose_time_has_come() {
         let mut tree = Tree::new(OwnerRules { extended_types: true, emulate_353: false });
         let mut run = |zxid, txn: Txn<'_>| {
