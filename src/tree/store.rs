@@ -82,7 +82,8 @@ impl Tree {
         self.plant(&Znode::new(&Meta { aversion: -1, acl, ..Meta::default() }, path::CONFIG, Some(b"")));
     }
 
-    /// A shard's copy: the same payloads under an index of its own. Takes time in proportion to the tree.
+    /// A shard's copy: the same payloads under an index of its own. The names are copied; the slots are shared as long as neither
+    /// tree changes them. Takes some 10 ns a znode.
     ///
     /// # Panics
     /// While a savepoint is open: what may yet be undone must not be copied.
@@ -230,7 +231,7 @@ impl Tree {
         self.digests.sum()
     }
 
-    /// Memory of this tree's own index in bytes; the payloads it shares are not counted.
+    /// Memory of this tree's index in bytes, also of what a copy shares with it; payloads are not counted.
     pub fn index_memory(&self) -> usize {
         self.slab.memory() + self.names.memory() + self.digests.memory()
     }
