@@ -116,6 +116,10 @@ fn a_crowd_that_leaves_together_is_shown_out_one_by_one() {
     }
     stays.send(&get_data(8));
     assert_eq!(stays.reply()[..4], 8i32.to_be_bytes());
+    let (mut word, mut told) = (TcpStream::connect(server.address()).unwrap(), String::new());
+    word.write_all(b"srvr").unwrap();
+    word.read_to_string(&mut told).unwrap();
+    assert!(told.contains("\nConnections: 2\n"), "who stays and who asks, and nobody else: {told}");
 }
 
 /// What one connection has outstanding it waits for itself: another one's single request is answered among the first thousand

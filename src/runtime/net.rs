@@ -207,7 +207,9 @@ impl Net {
             std::mem::swap(&mut work.resume, &mut out.resume);
             // First, because their last replies leave with them (`show_out`).
             for close in work.close.drain(..) {
+                let conn = close.conn;
                 self.close(close, machine, now);
+                machine.on_hangup(conn, out);
             }
             for id in work.dirty.drain(..) {
                 self.flush(id, machine, now, out);
