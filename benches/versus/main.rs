@@ -1,10 +1,11 @@
 //! Apache ZooKeeper, the floor and ringkeeper, alternately, on the same two processors, with the same load.
 //!
-//!     cargo bench --bench versus                      everything; the better part of an hour
+//!     cargo bench --bench versus                      one server against one; the better part of an hour
 //!     cargo bench --bench versus -- --quick           short rounds, to see that it works
 //!     cargo bench --bench versus -- --rows reads-128x16,writes-1x1
 //!     cargo bench --bench versus -- --only apache,ringkeeper
 //!     cargo bench --bench versus -- --ensemble        three servers against three; half an hour
+//!     cargo bench --bench versus -- --whole           both, one after the other
 //!
 //! The server under test is alone on its processor (`--server-cpu`), the generator (`ringkeeper bench`)
 //! alone on another; the three servers of an ensemble share theirs. Rounds alternate, A F R A F R, the other
@@ -43,7 +44,12 @@ use clap::Parser;
 use options::Row;
 
 fn main() -> std::process::ExitCode {
-    match run(&options::Options::parse()) {
+    let mut options = options::Options::parse();
+    let outcome = match std::mem::take(&mut options.whole) {
+        true => run(&options).and_then(|()| run(&options::Options { ensemble: true, ..options })),
+        false => run(&options),
+    };
+    match outcome {
         Ok(()) => std::process::ExitCode::SUCCESS,
         Err(message) => {
             eprintln!("versus: {message}");

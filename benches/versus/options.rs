@@ -35,7 +35,7 @@ impl fmt::Display for Kind {
 }
 
 /// What this binary also is: a party to the comparison, started by itself.
-#[derive(clap::Subcommand, Debug)]
+#[derive(clap::Subcommand, Clone, Debug)]
 pub enum Role {
     /// Serves as the floor until killed
     #[command(hide = true)]
@@ -43,7 +43,7 @@ pub enum Role {
 }
 
 /// Compares Apache ZooKeeper and ringkeeper under the same load, with the floor beside them.
-#[derive(Parser, Debug)]
+#[derive(Parser, Clone, Debug)]
 #[command(name = "versus", args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(subcommand)]
@@ -54,6 +54,9 @@ pub struct Options {
     /// Three servers against three, in place of one against one
     #[arg(long)]
     pub ensemble: bool,
+    /// One against one, then three against three: every figure there is
+    #[arg(long, conflicts_with_all = ["ensemble", "rows", "only"])]
+    pub whole: bool,
     /// Rows to measure: {reads|mixed|writes}-CONNECTIONSxOUTSTANDING, of single servers with -spin for the latency profile, of
     /// ensembles with -follower; of single servers znodes, start, sessions, watchers, tails; of ensembles idle, fill
     #[arg(long, value_delimiter = ',')]
