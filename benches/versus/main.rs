@@ -44,8 +44,8 @@ use clap::Parser;
 use options::Row;
 
 fn main() -> std::process::ExitCode {
-    let mut options = options::Options::parse();
-    let outcome = match std::mem::take(&mut options.whole) {
+    let options = options::Options::parse();
+    let outcome = match options.whole {
         true => run(&options).and_then(|()| run(&options::Options { ensemble: true, ..options })),
         false => run(&options),
     };

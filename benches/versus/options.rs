@@ -35,7 +35,7 @@ impl fmt::Display for Kind {
 }
 
 /// What this binary also is: a party to the comparison, started by itself.
-#[derive(clap::Subcommand, Clone, Debug)]
+#[derive(clap::Subcommand, Debug)]
 pub enum Role {
     /// Serves as the floor until killed
     #[command(hide = true)]
@@ -43,7 +43,7 @@ pub enum Role {
 }
 
 /// Compares Apache ZooKeeper and ringkeeper under the same load, with the floor beside them.
-#[derive(Parser, Clone, Debug)]
+#[derive(Parser, Debug)]
 #[command(name = "versus", args_conflicts_with_subcommands = true)]
 pub struct Options {
     #[command(subcommand)]

@@ -29,19 +29,16 @@ impl<'a, I: Iterator<Item = &'a [u8]>> Ahead<'a, I> {
 
     /// `record`, one of those in `bytes`, is replayed into `tree` next.
     pub fn at(&mut self, record: &[u8], tree: &Tree) {
-        let here = self.offset(record);
+        let start = self.bytes.as_ptr().addr();
+        let offset = |record: &[u8]| record.as_ptr().addr() - start;
+        let here = offset(record);
         if here < self.end {
             return;
         }
         self.end = here + WINDOW_BYTES;
         let window = &self.bytes[here..self.end.min(self.bytes.len())];
         window.iter().step_by(CACHE_LINE_BYTES).for_each(|byte| _ = black_box(*byte));
-        let (start, end) = (self.bytes.as_ptr().addr(), self.end);
-        let inside = std::iter::from_fn(|| self.records.next_if(|record| record.as_ptr().addr() - start < end));
-        tree.foresee(inside.filter(|record| record.as_ptr().addr() - start >= here).filter_map(txn::first_path));
-    }
-
-    fn offset(&self, record: &[u8]) -> usize {
-        record.as_ptr().addr() - self.bytes.as_ptr().addr()
+        let inside = std::iter::from_fn(|| self.records.next_if(|record| offset(record) < self.end));
+        tree.foresee(inside.filter(|record| offset(record) >= here).filter_map(txn::first_path));
     }
 }

@@ -18,7 +18,7 @@ pub(super) const NIL: u32 = u32::MAX;
 pub(super) const ROOT: u32 = 0;
 
 /// Slots that are allocated together, and copied together when one of them changes while they are shared: each is a reference to
-/// be counted somewhere in memory, so that they take some 10 us.
+/// be counted somewhere in memory, so that there must not be too many.
 const CHUNK: u32 = 256;
 
 type Chunk = [Slot; CHUNK as usize];
