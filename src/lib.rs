@@ -29,6 +29,8 @@
 //! | 4 machines | [`shard`], [`replica`], [`admin`] | the two machines, and their read-only views |
 //! | 5 drivers | `runtime`, `sim` | sockets, files, time |
 //! | 5 tools | [`config`], `bench`, `convert` | zoo.cfg; load on any server; Apache's directories |
+//!
+//! In front of all of them, and not in this library, stands the binary: `main.rs`, with the command line in `cli`.
 
 pub mod admin;
 pub mod base;
