@@ -551,6 +551,11 @@ impl Replica {
         self.ensemble.as_ref().map_or(Service::Everybody, |ensemble| ensemble.service)
     }
 
+    /// Whether others follow this server, or are about to: what they say decides before its own disk does.
+    pub fn leads(&self) -> bool {
+        self.ensemble.as_ref().is_some_and(|ensemble| matches!(ensemble.role, Role::Leading(_)))
+    }
+
     /// Whether this server orders requests itself.
     pub(super) fn orders(&self) -> bool {
         match &self.ensemble {

@@ -3,8 +3,8 @@
 //! Two ways, so that nothing slow ever stands before the journal: batches go to a thread of their own
 //! (`journal_thread.rs`), all else to a task in the background queue (`chores.rs`).
 //!
-//! A small batch that nobody but its client waits for is written right here at the end of the turn: the executor had
-//! nothing else to do than to wait for the disk.
+//! A small batch that nobody but its client or leader waits for is written right here at the end of the turn: the
+//! executor had nothing else to do than to wait for the disk.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -47,9 +47,9 @@ const PATIENCE: Duration = Duration::from_micros(250);
 /// A write of an executor's own that takes longer shows that the disk is slow, or busy.
 const LONG: Duration = Duration::from_millis(5);
 
-/// How long all batches go to the journal's thread after that. On a disk that is always slow the executor then stands
-/// still for one write in each such time.
-const CAUTION: Duration = Duration::from_secs(1);
+/// For so many times as long all batches go to the journal's thread after that: of its time the executor spends no more
+/// than one part in so many with a disk that is slow, or that hangs again and again.
+const CAUTION: u32 = 50;
 
 /// Where the driver of an executor meets those who carry out its disk's work. Lives on: the replication core.
 pub struct DiskPort {
@@ -145,8 +145,9 @@ impl DiskPort {
             let begun = Instant::now();
             let news = self.journal.write_here(&batch);
             let ended = Instant::now();
-            if ended - begun > LONG {
-                self.cautious_until.set(Some(ended + CAUTION));
+            let took = ended - begun;
+            if took > LONG {
+                self.cautious_until.set(Some(ended + CAUTION * took));
             }
             self.tell(news);
         } else if self.writing_since.get().is_some_and(|since| since.elapsed() > PATIENCE) {

@@ -36,6 +36,7 @@ use super::stop::{Phase, Stop};
 use super::stretches::Stretches;
 use super::wake::Wake;
 use crate::base::{Instant, Now};
+use crate::journal::DiskEffect;
 use crate::mail::{ToReplica, ToShard};
 use crate::{replica, shard};
 
@@ -364,6 +365,9 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             self.up.append(&mut self.shard_says.mail);
             for mail in self.up.drain(..) {
                 busy = true;
+                if matches!(mail, ToReplica::Submit(_)) {
+                    self.company.hear_write();
+                }
                 replica.machine.on_mail(mail, now, says);
             }
         }
@@ -404,8 +408,12 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             peers.carry_out(&mut self.replica_says.peer, &self.poller, now);
             peers.settle();
         }
-        let nothing_to_read = self.shard.as_ref().is_some_and(|shard| !shard.net.has_ready());
-        let quiet = nothing_to_read && replica.peers.is_none() && self.company.is_single(now);
+        let several = |effect: &DiskEffect| matches!(effect, DiskEffect::WriteBatch(batch) if batch.record_count > 1);
+        if replica.peers.is_some() && self.replica_says.disk.iter().any(several) {
+            self.company.hear_many(now);
+        }
+        let nothing_to_read = self.shard.as_ref().is_none_or(|shard| !shard.net.has_ready());
+        let quiet = nothing_to_read && self.company.is_out_of_the_way(now) && !replica.machine.leads();
         for effect in self.replica_says.disk.drain(..) {
             replica.disk.submit(effect, quiet);
         }

@@ -36,6 +36,7 @@ pub trait ReplicaMachine: Send + 'static {
     fn on_tick(&mut self, now: Now, out: &mut replica::Effects);
     fn on_host(&mut self, facts: HostFacts);
     fn may_serve(&self) -> bool;
+    fn leads(&self) -> bool;
 }
 
 impl ShardMachine for shard::Shard {
@@ -107,5 +108,8 @@ impl ReplicaMachine for replica::Replica {
     }
     fn may_serve(&self) -> bool {
         self.may_serve()
+    }
+    fn leads(&self) -> bool {
+        self.leads()
     }
 }

@@ -55,6 +55,9 @@ impl ReplicaMachine for Machine {
     fn may_serve(&self) -> bool {
         true
     }
+    fn leads(&self) -> bool {
+        false
+    }
     fn on_peer(&mut self, news: PeerNews<'_>, _: Now, out: &mut Effects) {
         match news {
             PeerNews::Accepted { link, port, .. } => self.told.push((link.0, Told::Accepted(port))),

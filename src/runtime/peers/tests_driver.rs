@@ -66,6 +66,9 @@ impl ReplicaMachine for Player {
     fn may_serve(&self) -> bool {
         true
     }
+    fn leads(&self) -> bool {
+        false
+    }
 
     fn on_tick(&mut self, _: Now, out: &mut Effects) {
         if let Some(port) = self.serves.take() {
