@@ -53,6 +53,10 @@ impl Perms {
 }
 
 /// `world:anyone` with every permission: what a list of "no restrictions" means.
+pub static OPEN_ACL: [Acl; 1] =
+    [Acl { perms: Perms::ALL, id: Id { scheme: Cow::Borrowed("world"), id: Cow::Borrowed("anyone") } }];
+
+/// [`OPEN_ACL`], to be shared.
 pub fn open_acl() -> AclList {
-    Arc::new([Acl { perms: Perms::ALL, id: Id::new("world", "anyone") }])
+    Arc::new(OPEN_ACL.clone())
 }

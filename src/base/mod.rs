@@ -11,7 +11,7 @@ pub mod path;
 mod stat;
 mod time;
 
-pub use acl::{Acl, AclList, AuthIds, Id, Perms, open_acl};
+pub use acl::{Acl, AclList, AuthIds, Id, OPEN_ACL, Perms, open_acl};
 pub use dice::Dice;
 pub use error::ErrorCode;
 pub use ids::{ConnId, LinkId, Origin, PeerAddress, ServerId, SessionId, ShardId, Xid, Zxid};

@@ -58,6 +58,13 @@ impl<'a> Reader<'a> {
         Ok(head)
     }
 
+    /// Whether these bytes come next; takes them if so.
+    pub fn skip(&mut self, bytes: &[u8]) -> bool {
+        let tail = self.rest.strip_prefix(bytes);
+        self.rest = tail.unwrap_or(self.rest);
+        tail.is_some()
+    }
+
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (head, tail) = self.rest.split_first_chunk::<N>().ok_or(Malformed("record ends early"))?;
         self.rest = tail;

@@ -165,9 +165,8 @@ pub(super) fn rebuild(
             Err(error) if through.is_some() && error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(BootError::io(error)),
         }
-        let births: i64 = journal::glance(*segment, &bytes).map(txn::births).sum();
         // The next ones are likely to be like this one.
-        state.tree.expect(usize::try_from(births).unwrap_or(0) * (read.len() - number));
+        state.tree.expect(births_in(*segment, &bytes) * (read.len() - number));
         let mut ahead = Ahead::new(&bytes, journal::glance(*segment, &bytes));
         let replay = |zxid, record: &[u8]| {
             if zxid > last {
@@ -210,6 +209,13 @@ fn is_foreign(media: &dyn BootMedia, segment: SegmentId, journal: u64) -> bool {
     let mut front = Vec::new();
     media.read_segment_at(segment, 0, limits::BLOCK_BYTES, &mut front).is_ok()
         && journal::identity_in(segment, &front).is_some_and(|identity| identity != journal)
+}
+
+/// About how many znodes a segment makes if it goes on as it begins.
+fn births_in(segment: SegmentId, bytes: &[u8]) -> usize {
+    let front = &bytes[..bytes.len().min(limits::BATCH_BYTES_MAX)];
+    let births: i64 = journal::glance(segment, front).map(txn::births).sum();
+    usize::try_from(births).unwrap_or(0) * (bytes.len() / front.len().max(1))
 }
 
 /// About how many znodes the journal makes behind a snapshot, by a look at its newest segment that holds anything.
