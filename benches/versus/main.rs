@@ -85,8 +85,8 @@ fn run(options: &options::Options) -> Result<(), String> {
             Row::Load(_) | Row::Tails => {}
             Row::Znodes => singles.extend(single::measure_znodes(options, &servers)?),
             Row::Start => {
-                for znodes in &options.start_znodes {
-                    singles.extend(single::measure_start(options, &servers, *znodes)?);
+                for &znodes in options.start_znodes() {
+                    singles.extend(single::measure_start(options, &options.starters(znodes), znodes)?);
                 }
             }
             Row::Sessions => singles.push(single::measure_sessions(options, &servers)?),

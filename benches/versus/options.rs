@@ -99,9 +99,12 @@ pub struct Options {
     /// Znodes of the rows `znodes` and `fill`, and of the snapshot beside which `tails` looks
     #[arg(long, default_value_t = 1_000_000, value_name = "N")]
     pub znodes: u64,
-    /// Znodes of the row `start`, several numbers if you like; ten million want --jvm-znodes=-Xmx10g
-    #[arg(long, default_value = "1000000", value_delimiter = ',', value_name = "N")]
+    /// Znodes of the row `start`, several numbers if you like [quick: the first of them]
+    #[arg(long, default_value = "1000000,10000000", value_delimiter = ',', value_name = "N")]
     pub start_znodes: Vec<u64>,
+    /// Apache starts with no more than so many: ten million want --jvm-znodes=-Xmx10g, and half an hour
+    #[arg(long, default_value_t = 1_000_000, value_name = "N")]
+    pub apache_start_max: u64,
     /// Idle sessions of the row `sessions`
     #[arg(long, default_value_t = 10_000, value_name = "N")]
     pub sessions: u64,
@@ -267,6 +270,16 @@ impl Options {
 
     pub fn watchers(&self) -> &[usize] {
         if self.quick { &self.watchers[..1] } else { &self.watchers }
+    }
+
+    pub fn start_znodes(&self) -> &[u64] {
+        if self.quick { &self.start_znodes[..1] } else { &self.start_znodes }
+    }
+
+    /// Those that start with so many znodes.
+    pub fn starters(&self, znodes: u64) -> Vec<Kind> {
+        let can = |kind: &Kind| *kind != Kind::Apache || znodes <= self.apache_start_max;
+        self.servers().into_iter().filter(can).collect()
     }
 
     pub fn rounds(&self) -> usize {
