@@ -408,6 +408,8 @@ impl<S: ShardMachine, R: ReplicaMachine> Driver<S, R> {
             peers.carry_out(&mut self.replica_says.peer, &self.poller, now);
             peers.settle();
         }
+        // A member that is told several transactions at once has a leader with several writers, and more to hear meanwhile. A
+        // leader has its followers to hear: two of them may be ready before its own disk is.
         let several = |effect: &DiskEffect| matches!(effect, DiskEffect::WriteBatch(batch) if batch.record_count > 1);
         if replica.peers.is_some() && self.replica_says.disk.iter().any(several) {
             self.company.hear_many(now);
