@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::read::{Loaded, SnapshotError};
 use super::stream::{END_PATH, OPEN_ACL_ID, SIGNATURE};
-use crate::base::{Acl, Id, SessionId, WallMs, Zxid, open_acl};
+use crate::base::{Acl, Id, OPEN_ACL, SessionId, WallMs, Zxid};
 use crate::codec::Malformed;
 use crate::codec::jute::decode_utf8;
 use crate::codec::partial::{Lack, Partial};
@@ -171,7 +171,7 @@ impl StreamReader {
             Stage::AclEntries { acls, id, entries: 0, list } => {
                 let (acls, id, list) = (*acls, *id, std::mem::take(list));
                 self.stage = Stage::Acls(acls);
-                if *list == *open_acl() {
+                if *list == OPEN_ACL {
                     self.open_ids.insert(id);
                 } else {
                     self.loader.acl(acl_id(id)?, list.into());
